@@ -1,0 +1,66 @@
+# make demo    environment, install, and the main job: train, evaluate and show a small model
+# make test    environment, install, and the tests
+# make lint    ruff and mypy
+# make docs    the documentation site, in site/
+# make clean   removes the environment and everything built
+#
+# Choices, each on the command line:
+#   PYTHON=python3.12                                  the Python that makes the environment (3.11 or newer)
+#   TORCH=torch==2.14.0                                another torch than constraints.txt pins
+#   TORCH="torch==2.14.0 --index-url URL"              ... from another index, such as a CUDA build's
+#   DEMO="--seed 7"                                    arguments of `regard demo`
+#   PYTEST="tests/contracts -n 2"                      arguments of pytest
+# pip's own variables and configuration apply as always.
+
+PYTHON ?= python3
+TORCH  ?= $(shell sed -n '/^torch==/p' constraints.txt)
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEMO   ?=
+PYTEST ?=
+
+.PHONY: demo test lint docs clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+demo: $(VENV)/.installed-tasks
+	$(BIN)/regard demo $(DEMO)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# One stamp for each extra of pyproject.toml: nothing is installed twice until pyproject.toml, constraints.txt or
+# TORCH change.
+$(VENV)/.installed-%: $(VENV)/constraints.txt pyproject.toml
+	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable ".[$*]"
+	@touch $@
+
+# torch goes in by a step of its own, so that TORCH may name any build; the constraints of the later steps then hold
+# the version that came.
+$(VENV)/constraints.txt: $(VENV)/torch constraints.txt
+	$(BIN)/python -m pip install $(TORCH)
+	@sed '/^torch==/d' constraints.txt > $@
+	@$(BIN)/python -m pip list --format=freeze | grep '^torch==' >> $@
+
+# Rewritten only when TORCH differs from last time.
+$(VENV)/torch: $(BIN)/python FORCE
+	@echo '$(TORCH)' | cmp -s - $@ || echo '$(TORCH)' > $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Regard needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+.PHONY: FORCE
+FORCE:

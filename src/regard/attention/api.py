@@ -1,0 +1,222 @@
+"""The public verbs of the mechanism: `attend`, `observe`, `plan`, and torch's own signature."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from regard.attention import capabilities
+from regard.attention.call import Call, checked_call
+from regard.attention.masks import Causal, Dense, Mask
+from regard.attention.normalizers import Normalizer
+from regard.attention.observations import Observation, Seen, named
+from regard.attention.random import draw_seed
+from regard.attention.scores import Bias, Prepared, ScaledDot, Score
+from regard.attention.watching import current
+
+Record = Sequence[Observation] | Mapping[str, Observation]
+
+
+def attend(
+    query: Float[Tensor, "batch heads queries query_dim"],
+    key: Float[Tensor, "batch kv_heads keys key_dim"] | Prepared,
+    value: Float[Tensor, "batch kv_heads keys value_dim"],
+    *,
+    score: Score | None = None,
+    normalize: Normalizer | None = None,
+    mask: Mask | None = None,
+    offset: int | Int[Tensor, " batch"] = 0,
+    dropout: float = 0.0,
+    backend: str = "auto",
+) -> Float[Tensor, "batch heads queries value_dim"]:
+    """Attention: `context[i] = sum_j normalize(score(query_i, key_j) over the allowed j) * value_j`.
+
+    Args:
+        query: `(batch, heads, queries, query_dim)`.
+        key: `(batch, kv_heads, keys, key_dim)`, or what `score.prepare(key)` returned. `heads` is a multiple of
+            `kv_heads`; query head h reads kv head `h // (heads / kv_heads)`.
+        value: `(batch, kv_heads, keys, value_dim)`.
+        score: how a key answers a query; `ScaledDot()` when not given. Terms are added with `+`.
+        normalize: from scores to weights; `Softmax()` when not given.
+        mask: which keys a query may see; all when not given. A query that may see nothing gets a zero context.
+        offset: query i stands at key `i + offset`; an int, or one per batch row.
+        dropout: probability of dropping a weight; the others are divided by `1 - dropout`.
+        backend: "auto", or the name of one ("reference", "sdpa"), which then runs or raises.
+
+    Returns:
+        The context, `(batch, heads, queries, value_dim)`, in the dtype of the inputs.
+
+    Raises:
+        TypeError: for arguments of the wrong kind or dtype.
+        ValueError: for shapes that do not fit, or a named backend that lacks what the call needs.
+
+    Source: Bahdanau et al. 2015; Luong et al. 2015; Vaswani et al. 2017.
+    """
+    watched = current()
+    record = {} if watched is None else watched.observations
+    call = checked_call(
+        query, key, value, score=score, normalize=normalize, mask=mask, offset=offset, dropout=dropout, record=record
+    )
+    context, seen = _run(call, backend)
+    if watched is not None:
+        watched.add(seen)
+    return context
+
+
+def observe(
+    query: Float[Tensor, "batch heads queries query_dim"],
+    key: Float[Tensor, "batch kv_heads keys key_dim"] | Prepared,
+    value: Float[Tensor, "batch kv_heads keys value_dim"],
+    *,
+    record: Record,
+    score: Score | None = None,
+    normalize: Normalizer | None = None,
+    mask: Mask | None = None,
+    offset: int | Int[Tensor, " batch"] = 0,
+    dropout: float = 0.0,
+    backend: str = "auto",
+) -> tuple[Float[Tensor, "batch heads queries value_dim"], Seen]:
+    """`attend`, and what it saw: the context is the same, bit for bit, and so is the random stream.
+
+    Args:
+        record: observations such as `[regard.TopK(8), regard.Entropy()]`, or a mapping from names to them.
+
+    Returns:
+        `(context, seen)`, with the results by name: `seen.topk.keys`, `seen.entropy`, or `seen["name"]`.
+
+    The other arguments and errors are those of `attend`.
+    """
+    wanted = named(record)
+    if not wanted:
+        raise ValueError("observe needs something to record: record=[regard.TopK(8)]; without, call regard.attend")
+    call = checked_call(
+        query, key, value, score=score, normalize=normalize, mask=mask, offset=offset, dropout=dropout, record=wanted
+    )
+    return _run(call, backend)
+
+
+def _run(call: Call, backend: str) -> tuple[Tensor, Seen]:
+    run = capabilities.runner(capabilities.choose(call, backend))
+    if call.dropout > 0.0:
+        call = replace(call, seed=draw_seed())
+    with torch.autocast(call.query.device.type, enabled=False):  # checked_call has cast as autocast asks
+        context, seen = run(call)
+    return context, Seen(seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a call would run: see `plan`."""
+
+    backend: str
+    others: dict[str, list[str]]  # what each other backend lacks; empty: it could run too
+    form: str
+    mask: str
+    faster: str
+
+    def __str__(self) -> str:
+        lines = [f"backend: {self.backend}", f"scores: {self.form}", f"mask: {self.mask}"]
+        for name, missing in self.others.items():
+            lines.append(f"{name}: {'could run too' if not missing else 'lacks ' + '; '.join(missing)}")
+        return "\n".join(lines if not self.faster else [*lines, f"faster: {self.faster}"])
+
+    def _repr_html_(self) -> str:
+        pairs = (line.split(": ", 1) for line in str(self).split("\n"))
+        return f"<table>{''.join(f'<tr><th>{name}</th><td>{text}</td></tr>' for name, text in pairs)}</table>"
+
+
+def plan(
+    query: Float[Tensor, "batch heads queries query_dim"],
+    key: Float[Tensor, "batch kv_heads keys key_dim"] | Prepared,
+    value: Float[Tensor, "batch kv_heads keys value_dim"],
+    *,
+    score: Score | None = None,
+    normalize: Normalizer | None = None,
+    mask: Mask | None = None,
+    offset: int | Int[Tensor, " batch"] = 0,
+    dropout: float = 0.0,
+    backend: str = "auto",
+    record: Record = (),
+) -> Plan:
+    """How `attend` or `observe` would run these arguments: which backend, why not the others, what would be faster.
+
+    Nothing is computed but the mask's intervals. Arguments and errors are those of `observe`.
+    """
+    call = checked_call(
+        query, key, value, score=score, normalize=normalize, mask=mask, offset=offset, dropout=dropout, record=named(record)
+    )
+    chosen = capabilities.choose(call, backend)
+    others = {name: capabilities.lacks(call, name) for name in capabilities.TABLE if name != chosen}
+    form = "no fused form: materialised" if call.lowered is None else type(call.lowered).__name__
+    text = "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
+    faster = ""
+    missing = others.get("sdpa", [])
+    if chosen == "reference" and missing and not capabilities.is_small(call):
+        faster = f"without {'; '.join(missing)} the call would run fused, on sdpa"
+    return Plan(backend=chosen, others=others, form=form, mask=text, faster=faster)
+
+
+def scaled_dot_product_attention(
+    query: Float[Tensor, "*batch queries head_dim"],
+    key: Float[Tensor, "*kv_batch keys head_dim"],
+    value: Float[Tensor, "*kv_batch keys value_dim"],
+    attn_mask: Bool[Tensor, "..."] | Float[Tensor, "..."] | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Float[Tensor, "*batch queries value_dim"]:
+    """`torch.nn.functional.scaled_dot_product_attention` with torch's signature and semantics: change one import.
+
+    Args:
+        query: `(..., heads, queries, head_dim)`; any number of leading dimensions, also none.
+        key: `(..., kv_heads, keys, head_dim)`; the leading dimensions broadcast.
+        value: `(..., kv_heads, keys, value_dim)`.
+        attn_mask: boolean (True: may attend) or floating-point (added to the scores); broadcasts to
+            `(..., heads, queries, keys)`.
+        dropout_p: probability of dropping a weight, applied whenever it is above 0, as torch's is.
+        is_causal: query i sees the keys up to i; not together with `attn_mask`.
+        scale: factor of the scores; `1 / sqrt(head_dim)` when not given.
+        enable_gqa: let `heads` be a multiple of `kv_heads`.
+
+    Returns:
+        The context, `(..., heads, queries, value_dim)`.
+
+    Raises:
+        ValueError: for shapes that do not fit, or `is_causal` together with `attn_mask`.
+    """
+    if is_causal and attn_mask is not None:
+        raise ValueError("is_causal and attn_mask exclude each other; put the causal part into attn_mask, or leave it out")
+    if min(query.ndim, key.ndim, value.ndim) < 2:
+        raise ValueError(f"query, key and value need at least 2 dimensions, got {query.ndim}, {key.ndim} and {value.ndim}")
+    shapes = [tuple(tensor.shape[:-2]) for tensor in (query, key, value)]
+    if enable_gqa:
+        if min(len(shape) for shape in shapes) < 1:
+            raise ValueError("enable_gqa needs a dimension of heads: (..., heads, length, width)")
+        heads, kv_heads = shapes[0][-1:], shapes[1][-1:]
+        outer = torch.broadcast_shapes(*(shape[:-1] for shape in shapes))
+        whole, kv_whole = outer + heads, outer + kv_heads
+    else:
+        whole = kv_whole = torch.broadcast_shapes(*shapes)
+
+    def four(tensor: Tensor, leading: tuple[int, ...]) -> Tensor:
+        tensor = tensor.expand(*leading, *tensor.shape[-2:])
+        if len(leading) == 2:
+            return tensor
+        heads = leading[-1] if leading else 1
+        return tensor.reshape(-1, heads, *tensor.shape[-2:])
+
+    score: Score = ScaledDot(scale)
+    mask: Mask | None = Causal() if is_causal else None
+    if attn_mask is not None:
+        wide = four(attn_mask.expand(*whole, query.shape[-2], key.shape[-2]), whole)
+        if attn_mask.dtype == torch.bool:
+            mask = Dense(wide)
+        else:
+            score = score + Bias(wide)
+    context = attend(
+        four(query, whole), four(key, kv_whole), four(value, kv_whole), score=score, mask=mask, dropout=dropout_p
+    )
+    return context.reshape(*whole, *context.shape[-2:])

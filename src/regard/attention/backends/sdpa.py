@@ -1,0 +1,41 @@
+"""Torch's own fused call, `scaled_dot_product_attention`: dot scores and softmax, where it is the fastest."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from regard.attention.call import Call
+from regard.attention.lowering import DotScores
+from regard.attention.masks import Causal
+from regard.attention.normalizers import Softmax
+from regard.attention.observations import TopKeys
+
+
+def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
+    """The context; nothing can be recorded here."""
+    scores = call.lowered
+    assert isinstance(scores, DotScores)  # `capabilities` has seen to it
+    mask, bias, causal = None, scores.bias, False
+    if isinstance(call.mask, Causal) and call.place.documents is None and call.place.offset == 0 and bias is None:
+        causal = True
+    elif call.lowered_mask is not None and not call.lowered_mask.everything:
+        mask = call.lowered_mask.allowed
+    temperature = call.normalize.temperature if isinstance(call.normalize, Softmax) else 1.0
+    if bias is not None and temperature != 1.0:
+        bias = bias / temperature
+    context = functional.scaled_dot_product_attention(
+        scores.query,
+        scores.key,
+        call.value,
+        attn_mask=_added(bias, mask, scores.query.dtype),
+        is_causal=causal,
+        scale=scores.scale / temperature,
+        enable_gqa=call.place.heads != call.value.shape[1],
+    )
+    return context, {}
+
+
+def _added(bias: Tensor | None, mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if bias is None:
+        return mask
+    return (bias if mask is None else bias.masked_fill(~mask, -torch.inf)).to(dtype)

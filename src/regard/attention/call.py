@@ -1,0 +1,150 @@
+"""One call of the mechanism, checked: what every backend receives."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from regard.attention.lowering import Lowered, LoweredMask, lower_mask
+from regard.attention.masks import Documents, Mask
+from regard.attention.normalizers import Normalizer, Softmax
+from regard.attention.observations import Observation
+from regard.attention.place import Place
+from regard.attention.scores import Prepared, ScaledDot, Score
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Call:
+    """The arguments of `attend` with their defaults filled in; `checked_call` makes it."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    prepared: bool  # whether the score has projected `key` already
+    score: Score
+    normalize: Normalizer
+    mask: Mask | None
+    place: Place
+    dropout: float = 0.0
+    seed: int = 0
+    record: dict[str, Observation] = field(default_factory=dict)
+
+    @cached_property
+    def lowered(self) -> Lowered | None:
+        """The scores as a primitive, or None where they have no fused form."""
+        return self.score.lower(self.query, self.key, self.prepared, self.place)
+
+    @cached_property
+    def lowered_mask(self) -> LoweredMask | None:
+        """The mask as intervals or dense, or None where there is no mask."""
+        return None if self.mask is None else lower_mask(self.mask, self.place)
+
+
+def checked_call(
+    query: Tensor,
+    key: Tensor | Prepared,
+    value: Tensor,
+    *,
+    score: Score | None,
+    normalize: Normalizer | None,
+    mask: Mask | None,
+    offset: int | Tensor,
+    dropout: float,
+    record: dict[str, Observation],
+) -> Call:
+    """Check the arguments of a call, each error in the user's words, and fill in the defaults."""
+    score = ScaledDot() if score is None else score
+    normalize = Softmax() if normalize is None else normalize
+    for name, thing, kind, example in (
+        ("score", score, Score, "regard.ScaledDot()"),
+        ("normalize", normalize, Normalizer, "regard.Softmax()"),
+        ("mask", mask, Mask | None, "regard.Causal()"),
+    ):
+        if not isinstance(thing, kind):
+            hint = f"; write {thing.__name__}()" if isinstance(thing, type) else ""
+            if name == "mask" and isinstance(thing, Tensor):
+                hint = "; a boolean tensor (True = may attend) is mask=regard.Dense(tensor)"
+            given = thing.__name__ if isinstance(thing, type) else type(thing).__name__
+            raise TypeError(f"{name} takes a value such as {example}, got {given}{hint}")
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout is the probability of dropping a weight, 0 <= dropout < 1; got {dropout}")
+    prepared = isinstance(key, Prepared)
+    if isinstance(key, Prepared):
+        if key.score is not score:
+            raise ValueError("key was prepared by another score; pass the score that prepared it: score=prepared.score")
+        key = key.keys
+    _check_tensors(query, key, value)
+    if torch.is_autocast_enabled(query.device.type) and query.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    if not query.dtype == key.dtype == value.dtype:
+        raise TypeError(
+            f"query, key and value must share a dtype, got {query.dtype}, {key.dtype} and {value.dtype}; "
+            "cast them: key.to(query.dtype)"
+        )
+    place = _place(query, key, mask, offset)
+    if not prepared:
+        score.check(tuple(query.shape), tuple(key.shape), place)
+    for term in score.terms():
+        term.check(place)
+    for part in mask.parts() if mask is not None else ():
+        part.check(place)
+    return Call(
+        query=query,
+        key=key,
+        value=value,
+        prepared=prepared,
+        score=score,
+        normalize=normalize,
+        mask=mask,
+        place=place,
+        dropout=dropout,
+        record=record,
+    )
+
+
+def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
+    names = {"query": query, "key": key, "value": value}
+    for name, tensor in names.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        if tensor.ndim != 4:
+            raise ValueError(
+                f"{name} must have 4 dimensions, (batch, heads, length, width), got shape {tuple(tensor.shape)}; "
+                f"from (batch, length, width) make one head: {name}.unsqueeze(1)"
+            )
+        if not tensor.dtype.is_floating_point:
+            raise TypeError(f"{name} must be floating-point, got {tensor.dtype}")
+        if tensor.device != query.device:
+            raise ValueError(f"query is on {query.device} but {name} is on {tensor.device}; move it: {name}.to(query.device)")
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in names.items())
+    if not query.shape[0] == key.shape[0] == value.shape[0]:
+        raise ValueError(f"query, key and value must have one batch size, got {shapes}")
+    if key.shape[1:3] != value.shape[1:3]:
+        raise ValueError(f"each key needs one value: key and value must agree in kv_heads and keys, got {shapes}")
+    if key.shape[1] == 0 or query.shape[1] % key.shape[1]:
+        raise ValueError(
+            f"heads must be a multiple of kv_heads (query head h reads kv head h // (heads / kv_heads)), "
+            f"got {query.shape[1]} heads and {key.shape[1]} kv_heads: {shapes}"
+        )
+
+
+def _place(query: Tensor, key: Tensor, mask: Mask | None, offset: int | Tensor) -> Place:
+    if isinstance(offset, Tensor) and offset.ndim == 0:
+        offset = int(offset)
+    if isinstance(offset, Tensor) and (offset.shape != query.shape[:1] or offset.dtype.is_floating_point):
+        raise ValueError(
+            f"offset is an int or an integer tensor with one entry per batch row, (batch,) = ({query.shape[0]},); "
+            f"got shape {tuple(offset.shape)} of {offset.dtype}"
+        )
+    sizes = {"batch": query.shape[0], "heads": query.shape[1], "queries": query.shape[2], "keys": key.shape[2]}
+    place = Place(**sizes, offset=offset, device=query.device)
+    packed = [part for part in mask.parts() if isinstance(part, Documents)] if mask is not None else []
+    if not packed:
+        return place
+    packed[0].check(place)
+    if any(not torch.equal(other.lengths, packed[0].lengths) for other in packed[1:]):
+        raise ValueError(f"a mask can hold one packing, but this one holds {packed}: positions would restart twice")
+    first, low, _ = (edge.to(query.device) for edge in packed[0].edges(place.queries))
+    return Place(**sizes, offset=offset, device=query.device, documents=low - first, origins=low)

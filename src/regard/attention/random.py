@@ -1,0 +1,61 @@
+"""Counter-based random numbers: the same weights are dropped on every backend and for every block size.
+
+The contract that all backends share: a call draws one 64-bit `seed` from torch's generator, and the weight of
+(batch b, query head h, query i, key j) is kept if and only if `bits(seed, b, h, i, j) >= round(dropout * 2^32)`,
+
+    low, high = the halves of seed;  row = mix((mix((mix(low ^ b) + h) ^ high) + i)
+    bits      = mix(mix(j ^ mix(row)) + row)
+
+all in unsigned 32-bit arithmetic, where `mix` is the 32-bit finaliser "lowbias32" (C. Wellons, hash-prospector,
+2018). A kernel computes `row` once a query and two `mix` a weight; nothing depends on the order of work.
+"""
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+
+
+def draw_seed() -> int:
+    """One 64-bit seed from torch's default (CPU) generator, so that `torch.manual_seed` decides it."""
+    return int(torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64))
+
+
+def mix(x: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
+    """The finaliser, on 32-bit words held in int64: products wrap, and only their low 32 bits are kept."""
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _WORD
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _WORD
+    return x ^ (x >> 16)
+
+
+def bits(
+    seed: int, batch: Int[Tensor, "..."], head: Int[Tensor, "..."], query: Int[Tensor, "..."], key: Int[Tensor, "..."]
+) -> Int[Tensor, "..."]:
+    """32 random bits (as int64 in [0, 2^32)) for each place; the four index tensors broadcast."""
+    low, high = seed & _WORD, (seed >> 32) & _WORD
+    row = mix((mix((mix(low ^ batch) + head) & _WORD ^ high) + query) & _WORD)
+    return mix((mix(key ^ mix(row)) + row) & _WORD)
+
+
+def keep(
+    seed: int,
+    dropout: float,
+    batch: Int[Tensor, "..."],
+    head: Int[Tensor, "..."],
+    query: Int[Tensor, "..."],
+    key: Int[Tensor, "..."],
+) -> Bool[Tensor, "..."]:
+    """Whether each weight is kept, with probability `1 - dropout`."""
+    return bits(seed, batch, head, query, key) >= round(dropout * 2**32)
+
+
+def keep_all(
+    seed: int, dropout: float, shape: tuple[int, int, int, int], device: torch.device
+) -> Bool[Tensor, "batch heads queries keys"]:
+    """`keep` for every weight of a call, materialised."""
+    batch, head, query, key = (
+        torch.arange(size, device=device).view([-1 if axis == place else 1 for axis in range(4)])
+        for place, size in enumerate(shape)
+    )
+    return keep(seed, dropout, batch, head, query, key)

@@ -1,0 +1,68 @@
+"""`regard VERB ...`: the verb is read first, and only its file is imported."""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+VERBS = {
+    "train": "train a task's model from your own files",
+    "resume": "go on with a run that was stopped",
+    "evaluate": "measure a trained model by its field's metrics",
+    "predict": "run a trained model on arguments, a file or standard input",
+    "look": "write a page of what the model attended to",
+    "demo": "train, evaluate and look at a small model, in about two minutes",
+    "doctor": "say what this machine and this installation can do",
+}
+
+HELP = f"""usage: regard VERB ...
+
+Attention, and the models people build of it.
+
+verbs:
+{os.linesep.join(f"  {verb:<10} {text}" for verb, text in VERBS.items())}
+
+regard VERB --help tells more; regard --version tells the version.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 1 for an error that was told, 2 for a command that does not exist."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"regard {version('regard')}")
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        close = get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean: regard {close[0]}?" if close else f"the verbs are: {', '.join(VERBS)}"
+        print(f"regard: there is no verb {verb!r}; {hint}", file=sys.stderr)
+        return 2
+    try:
+        return int(import_module(f"regard.cli.{verb}").run(words[1:]) or 0)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `regard predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+        if os.environ.get("REGARD_TRACEBACK"):
+            raise
+        print(f"regard {verb}: {_told(error)}", file=sys.stderr)
+        return 1
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"this needs {error.name}, which is not installed: pip install 'regard[tasks]'"
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""`regard predict MODEL INPUT...`: run a trained model."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from regard.cli.searching import add_search_flags, search_options
+from regard.data.parallel import read_lines
+from regard.tasks.registry import open_run
+
+
+def run(arguments: list[str]) -> int:
+    """Predict for arguments, the lines of files, or those of standard input."""
+    parser = argparse.ArgumentParser(
+        prog="regard predict",
+        description="Run a trained model on arguments, on the lines of files (--file), or on those of standard input.",
+    )
+    parser.add_argument("model", help="a run directory")
+    parser.add_argument("input", nargs="*", help="inputs; none: the lines of --file or of standard input")
+    parser.add_argument("--file", type=Path, action="append", default=[], help="a text file, a line an input")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: input, outputs and their scores")
+    add_search_flags(parser)
+    options = parser.parse_args(arguments)
+    application, directory = open_run(options.model)
+    texts = [*options.input, *(line for path in options.file for line in read_lines(path))]
+    if not options.input and not options.file:
+        if sys.stdin.isatty():
+            print("reading standard input, a line an input; end with Ctrl-D", file=sys.stderr)
+        texts = read_lines("-")
+    predictor = application.load(directory)
+    for text, outputs in zip(
+        texts, predictor.predict(texts, search_options(options, predictor.recipe.decoding)), strict=True
+    ):
+        if options.json:
+            found = [{"text": output.text, "score": output.hypothesis.score} for output in outputs]
+            print(json.dumps({"input": text, "outputs": found}, ensure_ascii=False))
+        elif len(outputs) == 1:
+            print(outputs[0].text)
+        else:
+            print("\n".join(f"{output.hypothesis.score:8.3f}  {output.text}" for output in outputs))
+    return 0

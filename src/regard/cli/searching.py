@@ -1,0 +1,49 @@
+"""Flags that choose how to search, shared by the commands that decode."""
+
+import argparse
+from dataclasses import fields, replace
+
+from regard.decoding import Beam, Greedy, Sampling
+
+_KINDS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
+_FLAGS = {
+    "width": (int, "beam: outputs kept at every step"),
+    "length_penalty": (float, "beam: 0 favours short outputs, 1 ranks by the mean over tokens"),
+    "n_best": (int, "beam: outputs given for each input"),
+    "temperature": (float, "sampling: below 1 sharpens, above 1 flattens"),
+    "top_k": (int, "sampling: draw among the K likeliest tokens (0: all)"),
+    "top_p": (float, "sampling: draw among the likeliest tokens that together have probability P"),
+    "samples": (int, "sampling: outputs drawn for each input"),
+    "seed": (int, "sampling: seed"),
+    "max_length": (int, "longest output, in tokens"),
+    "min_length": (int, "shortest output, in tokens"),
+    "no_repeat_ngram": (int, "no N tokens in a row appear twice (0: off)"),
+}
+
+
+def add_search_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--search` and the options of every kind of search."""
+    group = parser.add_argument_group("search", "how to search; what is not given is as in the model's recipe")
+    group.add_argument("--search", choices=list(_KINDS), default="beam")
+    for name, (kind, text) in _FLAGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, dest=name, help=text)
+
+
+def search_options(arguments: argparse.Namespace, recipe: Beam) -> Greedy | Beam | Sampling:
+    """The recipe's search with the flags that were given.
+
+    Raises:
+        ValueError: a flag that the chosen kind of search does not have.
+    """
+    kind = _KINDS[arguments.search]
+    known = {field.name for field in fields(kind)}
+    given = {name: getattr(arguments, name) for name in _FLAGS if getattr(arguments, name) is not None}
+    for name in given:
+        if name not in known:
+            owner = next(other for other, one in _KINDS.items() if name in {field.name for field in fields(one)})
+            raise ValueError(f"--{name.replace('_', '-')} does nothing in {arguments.search} search; add --search {owner}")
+    if kind is Beam:
+        wider = {"width": given["n_best"]} if given.get("n_best", 1) > given.get("width", recipe.width) else {}
+        return replace(recipe, **{**wider, **given})
+    shared = {field.name: getattr(recipe, field.name) for field in fields(kind) if hasattr(recipe, field.name)}
+    return kind(**{**shared, **given})

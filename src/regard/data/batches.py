@@ -1,0 +1,210 @@
+"""Batches of sentence pairs of similar length, in an order that depends on nothing but (seed, epoch)."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypedDict
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from regard.models.tokens import END, PAD, START
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Sentence pairs as a model trains on them: `target_out[:, t]` is what follows `target_in[:, :t + 1]`.
+
+    Every source ends with END; a target enters behind START and leaves before END; the rest of a row is PAD.
+    """
+
+    source: Int[Tensor, "batch source"]
+    source_lengths: Int[Tensor, " batch"]  # END included
+    target_in: Int[Tensor, "batch target"]
+    target_out: Int[Tensor, "batch target"]
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens to predict: what is not PAD in `target_out`."""
+        return int((self.target_out != PAD).sum())
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on `device`."""
+        return Batch(
+            source=self.source.to(device),
+            source_lengths=self.source_lengths.to(device),
+            target_in=self.target_in.to(device),
+            target_out=self.target_out.to(device),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceBatch:
+    """Sentences to translate, and where they stood in the list that they were taken from."""
+
+    rows: tuple[int, ...]
+    source: Int[Tensor, "batch source"]
+    source_lengths: Int[Tensor, " batch"]  # END included
+
+    def to(self, device: torch.device | str) -> "SourceBatch":
+        """The same batch on `device`."""
+        source, lengths = self.source.to(device), self.source_lengths.to(device)
+        return SourceBatch(rows=self.rows, source=source, source_lengths=lengths)
+
+
+class Position(TypedDict):
+    """Where a :class:`TokenBatches` stands: plain numbers, so that any checkpoint can hold them."""
+
+    epoch: int
+    position: int
+
+
+def collate(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> Batch:
+    """One padded batch of sentence pairs, given as token numbers without special tokens."""
+    return Batch(
+        source=_pad([[*sentence, END] for sentence in sources]),
+        source_lengths=torch.tensor([len(sentence) + 1 for sentence in sources]),
+        target_in=_pad([[START, *sentence] for sentence in targets]),
+        target_out=_pad([[*sentence, END] for sentence in targets]),
+    )
+
+
+class TokenBatches:
+    """An epoch of sentence pairs in batches of at most `tokens` tokens, padding included; iterate to train.
+
+    A batch of `rows` pairs keeps `rows * max(longest source, longest target) <= tokens`, END included. Each
+    epoch shuffles the pairs, sorts them by length, so that pairs of about equal length change places, cuts,
+    and shuffles the batches. Where the cuts fall depends on the lengths alone: `len` never changes.
+
+    The order is a pure function of `(seed, epoch)`; no other random state is read or changed. An iteration
+    goes through one epoch; when all of it was handed out, the next iteration is the next epoch. `state_dict`
+    says how many batches of which epoch were handed out, and after `load_state_dict` the next iteration goes
+    on with the very next batch.
+
+    Args:
+        sources, targets: the token numbers of each sentence, without special tokens; equally many.
+        tokens: the largest `rows * longest` of a batch.
+        seed: of the order.
+
+    Raises:
+        ValueError: no pairs, unequally many, or a pair that is longer than `tokens`.
+    """
+
+    def __init__(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, tokens: int, seed: int
+    ) -> None:
+        if len(sources) != len(targets):
+            raise ValueError(f"{len(sources)} sources but {len(targets)} targets: they go in pairs")
+        if not sources:
+            raise ValueError("there are no sentence pairs to make batches of")
+        self.sources, self.targets, self.tokens, self.seed = sources, targets, tokens, seed
+        source_lengths = torch.tensor([len(sentence) + 1 for sentence in sources])
+        target_lengths = torch.tensor([len(sentence) + 1 for sentence in targets])
+        longest = torch.maximum(source_lengths, target_lengths)
+        worst = int(longest.argmax())
+        if longest[worst] > tokens:
+            raise ValueError(
+                f"pair {worst + 1} has {source_lengths[worst]} source and {target_lengths[worst]} target "
+                f"tokens, END included, which is more than the {tokens} of a batch: set "
+                f"tokens={longest[worst]} or more, or leave the pair out"
+            )
+        self._keys = _length_order(source_lengths, target_lengths)
+        self._cuts = _cut(longest.sort().values.tolist(), tokens)
+        self._epoch = 0
+        self._position = 0  # batches of this epoch that were handed out
+        self._start = 0  # where the next iteration starts
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch, the same in every epoch."""
+        return len(self._cuts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # The epoch is read with the first batch, not before: an engine may ask for the iterator early.
+        if self._position == len(self):
+            self.set_epoch(self._epoch + 1)
+        batches = self.order(self._epoch)
+        start, self._start = self._start, 0
+        for position in range(start, len(batches)):
+            pairs = batches[position]
+            self._position = position + 1
+            yield collate([self.sources[pair] for pair in pairs], [self.targets[pair] for pair in pairs])
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """The pairs of every batch of an epoch, in the order in which they are handed out."""
+        # A string seeds `random.Random` through SHA-512: neighbouring seeds and epochs share nothing.
+        generator = torch.Generator().manual_seed(random.Random(f"{self.seed} {epoch}").getrandbits(63))
+        pairs = torch.randperm(len(self._keys), generator=generator)
+        pairs = pairs[self._keys[pairs].argsort(stable=True)]
+        batches = [chunk.tolist() for chunk in pairs.split(self._cuts)]
+        return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of `epoch`; in the middle of that very epoch (a resumed run) stay there."""
+        if epoch != self._epoch or self._position == len(self):
+            self._epoch, self._position, self._start = epoch, 0, 0
+
+    def state_dict(self) -> Position:
+        """The epoch, and how many of its batches were handed out."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: Position) -> None:
+        """Go where `state` was taken: the next iteration starts with the batch after it."""
+        epoch, position = state["epoch"], state["position"]
+        if not 0 <= position <= len(self):
+            raise ValueError(
+                f"the saved run stood at batch {position} of its epoch, but these data and "
+                f"tokens={self.tokens} make {len(self)} batches: resume with the data and the options that "
+                f"the run was started with"
+            )
+        self._epoch, self._position, self._start = epoch, position, position
+
+
+def length_batches(sources: Sequence[Sequence[int]], *, tokens: int) -> Iterator[SourceBatch]:
+    """Sentences to translate in batches of at most `tokens` tokens, padding and END included, longest first.
+
+    `batch.rows` are places in `sources`: `results[batch.rows[i]] = ...` restores the order. A sentence longer
+    than `tokens` makes a batch of its own, so that every sentence gets a translation.
+    """
+    rows = sorted(range(len(sources)), key=lambda row: len(sources[row]))
+    lengths = [len(sources[row]) + 1 for row in rows]
+    ends = torch.tensor(_cut(lengths, tokens)).cumsum(0).tolist()
+    for start, end in reversed(list(pairwise([0, *ends]))):
+        chunk = rows[start:end]
+        yield SourceBatch(
+            rows=tuple(chunk),
+            source=_pad([[*sources[row], END] for row in chunk]),
+            source_lengths=torch.tensor(lengths[start:end]),
+        )
+
+
+def _pad(sentences: list[list[int]]) -> Int[Tensor, "batch tokens"]:
+    longest = max(map(len, sentences))
+    return torch.tensor([sentence + [PAD] * (longest - len(sentence)) for sentence in sentences])
+
+
+def _length_order(
+    source_lengths: Int[Tensor, " pairs"], target_lengths: Int[Tensor, " pairs"]
+) -> Int[Tensor, " pairs"]:
+    """A sorting key: the longer side first, then how much longer the source is than the target, by threes.
+
+    The second part runs up for one length and down for the next, so that neighbours in the order are alike on
+    both sides also where a batch holds several lengths. Steps of one would save a few percent of padding, but
+    keep the same pairs together in every epoch.
+    """
+    longest = torch.maximum(source_lengths, target_lengths)
+    difference = (source_lengths - target_lengths).div(3, rounding_mode="floor")
+    return longest * (2 * int(longest.max()) + 1) + torch.where(longest % 2 == 0, difference, -difference)
+
+
+def _cut(lengths: list[int], tokens: int) -> list[int]:
+    """How many of the ascending `lengths` go into each batch: `rows * longest <= tokens`, or one row."""
+    cuts: list[int] = []
+    rows = 0
+    for length in lengths:
+        if rows and (rows + 1) * length > tokens:
+            cuts.append(rows)
+            rows = 0
+        rows += 1
+    return [*cuts, rows] if rows else cuts

@@ -1,0 +1,125 @@
+"""Beam search: the likeliest unfinished outputs of every sentence, side by side in one batch."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from regard.models.seq2seq import Seq2Seq, State
+from regard.models.tokens import END, START
+
+from .constraints import constrain, require_possible
+from .options import Beam
+from .result import Hypothesis
+from .trace import Trace
+
+
+def beam_search(
+    model: Seq2Seq, state: State, max_lengths: Int[Tensor, " sentences"], options: Beam
+) -> list[list[Hypothesis]]:
+    """The `n_best` hypotheses of each sentence that a beam finds, best first.
+
+    At every step the continuations of a sentence's beams are ranked by log-probability. Those among the
+    first `width` that end with END finish; the first `width` of the others are the next beams. A sentence
+    leaves the batch as soon as
+
+    - `width` of its hypotheses have finished, or
+    - no beam can still displace one of its `n_best` finished hypotheses: the best beam's log-probability,
+      which can only fall, is no better than the worst of them even by the score of the greatest length, or
+    - its length is the greatest allowed: its beams are then unfinished hypotheses, which rank behind all
+      finished ones.
+
+    Arguments:
+        model: whose `state` stands before the first step, with one row a sentence.
+        state: is used up.
+        max_lengths: the most tokens of each sentence, END counted.
+        options: width, length penalty, and the constraints that hold.
+    """
+    width, alpha, device = options.width, options.length_penalty, max_lengths.device
+    trace = Trace(len(max_lengths))
+    # One entry a sentence that is still in the batch:
+    sentence = torch.arange(len(max_lengths), device=device)
+    finished = torch.zeros_like(sentence)  # how many of its hypotheses
+    champions = torch.full((len(max_lengths), options.n_best), -math.inf, device=device)  # their best scores
+    # One entry a beam; at the first step a sentence has one, whose continuations are the beams of the next:
+    totals = torch.zeros(
+        len(max_lengths), 1, device=device
+    )  # log-probabilities; -inf: a place without an output
+    tokens = torch.full_like(sentence, START)
+    history = tokens.new_empty(len(tokens), 0)
+    while len(sentence):
+        beams, length = totals.shape[1], history.shape[1] + 1
+        allowed = model.step(tokens, state).float().log_softmax(-1)
+        constrain(allowed, history, options)
+        vocabulary = allowed.shape[1]
+        continued = allowed.add_(totals.view(-1, 1)).view(len(sentence), beams * vocabulary)
+        # Each beam has one continuation with END, so that among twice the width at least `width` others are.
+        values, places = top(continued, min(2 * width, beams * vocabulary))
+        require_possible(values[:, 0], sentence, length - 1, options)
+        rows = places // vocabulary + torch.arange(0, len(tokens), beams, device=device)[:, None]
+        emitted = places % vocabulary
+        ends = emitted == END
+
+        # What finishes.
+        complete = ends & (values > -math.inf)
+        complete[:, width:] = False
+        _end(trace, sentence, complete, rows, emitted, values, options, length)
+        finished = finished + complete.sum(-1)
+        scores = (values / length**alpha).masked_fill(~complete, -math.inf)
+        champions = torch.cat([champions, scores], dim=-1).topk(options.n_best).values
+
+        # What goes on: the beams, and the sentences that are not done.
+        totals, order = values.masked_fill(ends, -math.inf).sort(dim=-1, descending=True, stable=True)
+        totals, order = totals[:, :width], order[:, :width]
+        rows, emitted = rows.gather(1, order), emitted.gather(1, order)
+        max_length = max_lengths[sentence]
+        beaten = champions[:, -1] >= totals[:, 0] / max_length**alpha
+        stopped = max_length <= length
+        cut = (stopped & (finished < options.n_best))[:, None] & (totals > -math.inf)
+        _end(trace, sentence, cut, rows, emitted, totals, options, length)
+
+        kept = ~(beaten | stopped | (finished >= width))
+        parents, emitted = rows[kept].flatten(), emitted[kept].flatten()
+        trace.advance(parents, emitted)
+        if len(parents) and not torch.equal(parents, torch.arange(len(tokens), device=device)):
+            state.select(parents)
+        tokens, history = emitted, torch.cat([history[parents], emitted[:, None]], dim=1)
+        sentence, finished, champions, totals = sentence[kept], finished[kept], champions[kept], totals[kept]
+    return trace.hypotheses(options.n_best)
+
+
+def _end(
+    trace: Trace,
+    sentence: Int[Tensor, " sentences"],
+    which: Bool[Tensor, "sentences candidates"],
+    rows: Int[Tensor, "sentences candidates"],
+    tokens: Int[Tensor, "sentences candidates"],
+    totals: Float[Tensor, "sentences candidates"],
+    options: Beam,
+    length: int,
+) -> None:
+    """Note those candidates that end at this step, each with its score."""
+    place, _ = which.nonzero(as_tuple=True)
+    scores = totals[which] / length**options.length_penalty
+    trace.end(sentence[place], rows[which], tokens[which], totals[which], scores)
+
+
+def top(
+    values: Float[Tensor, "rows entries"], count: int
+) -> tuple[Float[Tensor, "rows {count}"], Int[Tensor, "rows {count}"]]:
+    """The `count` greatest entries of each row, and their places; of equal entries, the lower place first.
+
+    `topk` leaves the choice among equal entries open. It is asked for one more than wanted: only in a row
+    where that one equals the last wanted is the choice settled by a stable sort of the whole row.
+    """
+    found, places = values.topk(min(count + 1, values.shape[-1]))
+    # Equal entries that were all found: put them in order.
+    places, order = places[:, :count].sort(dim=-1)
+    best, order = found.gather(-1, order).sort(dim=-1, descending=True, stable=True)
+    places = places.gather(-1, order)
+    open_rows = ((found[:, count - 1] == found[:, -1]) & (found[:, -1] > -math.inf)).nonzero()[:, 0]
+    if found.shape[-1] > count and len(open_rows):
+        _, settled = values[open_rows].sort(dim=-1, descending=True, stable=True)
+        places[open_rows] = settled[:, :count]
+    return best, places

@@ -1,0 +1,70 @@
+"""Search without alternatives: every row emits one token a step, and leaves the batch when it is finished."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from regard.models.seq2seq import Seq2Seq, State
+from regard.models.tokens import END, START
+
+from .constraints import constrain, require_possible
+from .options import Greedy, Limits
+from .result import Hypothesis
+from .trace import Trace
+
+
+def greedy_search(
+    model: Seq2Seq, state: State, max_lengths: Int[Tensor, " sentences"], options: Greedy
+) -> list[list[Hypothesis]]:
+    """The likeliest token of every step; one hypothesis a sentence. Ties go to the lower token."""
+    return follow(model, state, max_lengths, options, choose=lambda allowed: allowed.argmax(-1))
+
+
+def follow(
+    model: Seq2Seq,
+    state: State,
+    max_lengths: Int[Tensor, " sentences"],
+    options: Limits,
+    *,
+    choose: Callable[[Tensor], Tensor],
+    copies: int = 1,
+) -> list[list[Hypothesis]]:
+    """Let every row emit what `choose` takes, until that is END or the row has its greatest length.
+
+    Arguments:
+        model: whose `state` stands before the first step, with one row a sentence.
+        state: is used up.
+        max_lengths: the most tokens of each sentence, END counted.
+        options: whose constraints hold.
+        choose: from the log-probabilities (rows, vocabulary) of the next token, -inf where it is forbidden,
+            to the tokens (rows,) that are emitted.
+        copies: rows, thus hypotheses, a sentence.
+    """
+    trace = Trace(len(max_lengths))
+    device = max_lengths.device
+    # Of each row:
+    sentence = torch.arange(len(max_lengths), device=device).repeat_interleave(copies)
+    if copies > 1:
+        state.select(sentence)
+    tokens = torch.full_like(sentence, START)
+    totals = torch.zeros(len(sentence), device=device)
+    history = sentence.new_empty(len(sentence), 0)
+    while len(sentence):
+        allowed = model.step(tokens, state).float().log_softmax(-1)
+        constrain(allowed, history, options)
+        require_possible(allowed.amax(-1), sentence, history.shape[1], options)
+        tokens = choose(allowed)
+        totals = totals + allowed.gather(1, tokens[:, None])[:, 0]
+        history = torch.cat([history, tokens[:, None]], dim=1)
+
+        gone = (tokens == END) | (max_lengths[sentence] <= history.shape[1])
+        ended, kept = gone.nonzero()[:, 0], (~gone).nonzero()[:, 0]
+        trace.end(sentence[ended], ended, tokens[ended], totals[ended], totals[ended])
+        tokens = tokens[kept]
+        trace.advance(kept, tokens)
+        if 0 < len(kept) < len(gone):
+            state.select(kept)
+        sentence, totals, history = sentence[kept], totals[kept], history[kept]
+    return trace.hypotheses(copies)

@@ -1,0 +1,33 @@
+"""Dropout whose random numbers are cheap on a CPU."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Dropout(nn.Module):
+    """Zeroes features with probability `p` in training and divides the rest by the probability of staying.
+
+    Torch draws a random number a feature, on one thread, which costs a small model a fifth of its training step.
+    Here one 64-bit draw serves four features, 16 bits each, so that `p` is rounded to a multiple of 2^-16.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0.0 <= p < 1.0:
+            raise ValueError(f"dropout is a probability, 0 <= p < 1; got {p}")
+        self.p = p
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+    def forward(self, inputs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        if not self.training or self.p == 0.0:
+            return inputs
+        count = inputs.numel()
+        words = torch.empty((count + 3) // 4, dtype=torch.int64, device=inputs.device)
+        draws = words.random_(-(2**63), None).view(torch.int16)[:count].view(inputs.shape)
+        dropped = round(self.p * 2**16)
+        # Made a float once: the backward pass needs it again, and a boolean would be converted in both.
+        scale = (draws >= dropped - 2**15).to(inputs.dtype).mul_(2**16 / (2**16 - dropped))
+        return inputs * scale

@@ -1,0 +1,68 @@
+"""Positions: how a model that sees a set learns that it is a sequence."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class Sinusoidal(nn.Module):
+    """`x + PE` with `PE[t, 2i] = sin(t / 10000^(2i/dim))`, `PE[t, 2i+1] = cos(...)` (Vaswani et al. 2017); any length."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim % 2:
+            raise ValueError(f"Sinusoidal pairs sines with cosines, so dim must be even, got {dim}")
+        frequency = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
+        self.register_buffer("frequency", frequency, persistent=False)
+
+    def forward(self, inputs: Float[Tensor, "batch length dim"], offset: int = 0) -> Float[Tensor, "batch length dim"]:
+        """Add the encodings of the positions `offset ... offset + length - 1`."""
+        position = torch.arange(offset, offset + inputs.shape[1], device=inputs.device)
+        angle = position.unsqueeze(-1) * self.frequency
+        return inputs + torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(inputs.dtype)
+
+
+class Learned(nn.Module):
+    """`x + table[t]`, a learned vector for each of `length` positions (Gehring et al. 2017)."""
+
+    def __init__(self, dim: int, length: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(length, dim) * dim**-0.5)
+
+    def forward(self, inputs: Float[Tensor, "batch length dim"], offset: int = 0) -> Float[Tensor, "batch length dim"]:
+        end = offset + inputs.shape[1]
+        if end > len(self.table):
+            raise ValueError(
+                f"the input reaches position {end}, but the model has learned {len(self.table)} positions; "
+                f"shorten the input, or train with positions=sinusoidal or rotary"
+            )
+        return inputs + self.table[offset:end]
+
+
+class Rotary(nn.Module):
+    """RoPE: turns each pair of query and key features by an angle that grows with the position (Su et al. 2021).
+
+    `dot(rotate(q, i), rotate(k, j))` depends on `i - j` alone. Feature f is paired with `f + head_dim / 2`.
+    """
+
+    def __init__(self, head_dim: int, base: float = 10000.0) -> None:
+        super().__init__()
+        if head_dim % 2:
+            raise ValueError(f"Rotary turns pairs of features, so head_dim must be even, got {head_dim}")
+        self.register_buffer("frequency", base ** (-torch.arange(0, head_dim, 2) / head_dim), persistent=False)
+
+    def forward(
+        self, inputs: Float[Tensor, "batch heads length head_dim"], offset: int | Int[Tensor, " batch"] = 0
+    ) -> Float[Tensor, "batch heads length head_dim"]:
+        """Turn features of the positions `offset ... offset + length - 1` (an offset for all rows, or one for each)."""
+        position = torch.arange(inputs.shape[2], device=inputs.device)
+        if isinstance(offset, Tensor):
+            position = position + offset.view(-1, 1, 1)
+        else:
+            position = position + offset
+        angle = position.unsqueeze(-1) * self.frequency
+        cos, sin = angle.cos().to(inputs.dtype), angle.sin().to(inputs.dtype)
+        first, second = inputs.chunk(2, -1)
+        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)

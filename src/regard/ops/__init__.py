@@ -1,0 +1,1 @@
+"""Native operators and fused training operators."""

@@ -1,0 +1,33 @@
+"""The tasks by name. Each is a package that is imported when it is asked for, and offers the same few things.
+
+A task's package has `Recipe` (a frozen dataclass with `data` and `training`), and functions `train(recipe, path)`,
+`resume(run)` and `load(run)`; what `load` returns offers `predict`, `evaluate` and `look`.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from regard.training.run import RunDirectory
+
+TASKS = {"translation": "regard.tasks.translation"}
+
+
+def task(name: str) -> ModuleType:
+    """The package of a task.
+
+    Raises:
+        ValueError: no such task, with those there are.
+    """
+    if name not in TASKS:
+        raise ValueError(f"there is no task {name!r}; the tasks are: {', '.join(TASKS)}")
+    return import_module(TASKS[name])
+
+
+def open_run(path: str | Path) -> tuple[ModuleType, RunDirectory]:
+    """The run directory at `path`, and the package of the task that it is a run of."""
+    run = RunDirectory.open(path)
+    name = run.read_config().get("task")
+    if not isinstance(name, str):
+        raise ValueError(f"{run.config_path} does not say which task it is a run of: it has no `task:`")
+    return task(name), run

@@ -1,0 +1,7 @@
+"""Translation: parallel text in, a translator out."""
+
+from regard.tasks.translation.application import load, read, resume, train
+from regard.tasks.translation.recipe import Recipe
+from regard.tasks.translation.translator import Output, Translation, Translator
+
+__all__ = ["Output", "Recipe", "Translation", "Translator", "load", "read", "resume", "train"]

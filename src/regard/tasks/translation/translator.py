@@ -1,0 +1,164 @@
+"""Translating with a trained model, and the training of one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from regard.attention import Weights, watch
+from regard.data.batches import TokenBatches, collate, length_batches
+from regard.data.parallel import ParallelText, read_parallel
+from regard.data.tokenizer import Tokenizers
+from regard.decoding import Beam, Greedy, Hypothesis, Sampling, attention_of, search
+from regard.explain.alignment import Alignment
+from regard.models.recurrent import RecurrentSeq2Seq
+from regard.models.tokens import PAD
+from regard.models.transformer import Transformer
+from regard.ops.cross_entropy import linear_cross_entropy
+from regard.tasks.translation import metrics
+from regard.tasks.translation.recipe import Recipe
+from regard.training import RunDirectory
+
+METRICS: dict[str, Callable[[Sequence[str], Sequence[str]], float]] = {
+    "bleu": metrics.bleu,
+    "chrf": metrics.chrf,
+    "exact": metrics.exact,
+}
+_BATCH_TOKENS = 2048  # source tokens that are translated at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One translation: its text, and how likely the model finds it."""
+
+    text: str
+    hypothesis: Hypothesis
+
+
+class Translator:
+    """A trained model with its tokenizers; reads weights and plain text files, executes nothing, needs no engine."""
+
+    def __init__(self, model: Transformer | RecurrentSeq2Seq, tokenizers: Tokenizers, recipe: Recipe) -> None:
+        self.model, self.tokenizers, self.recipe = model.eval(), tokenizers, recipe
+
+    def predict(
+        self, texts: Sequence[str], options: Greedy | Beam | Sampling | None = None
+    ) -> list[list[Output]]:
+        """The translations of each text, best first, by `options` or as the recipe says."""
+        options = self.recipe.decoding if options is None else options
+        sources = self.tokenizers.source.encode(texts)
+        outputs: list[list[Output]] = [[] for _ in texts]
+        device = self.model.output_weight.device
+        for batch in length_batches(sources, tokens=_BATCH_TOKENS):
+            batch = batch.to(device)
+            found = search(self.model, batch.source, batch.source_lengths, options)
+            for row, hypotheses in zip(batch.rows, found, strict=True):
+                outputs[row] = [
+                    Output(text=self.tokenizers.target.decode(hypothesis.tokens), hypothesis=hypothesis)
+                    for hypothesis in hypotheses
+                ]
+        return outputs
+
+    def evaluate(
+        self,
+        *,
+        data: str | None = None,
+        split: str | None = None,
+        options: Greedy | Beam | Sampling | None = None,
+    ) -> tuple[list[metrics.Score], list[str]]:
+        """Every metric of the field on the pairs `split` of the folder `data`, and the translations they come from.
+
+        What is not given is as in the recipe: its folder, its test pairs, its search.
+        """
+        files = self.recipe.files
+        pairs = read_parallel(
+            data or self.recipe.data, split or files.test, source=files.source, target=files.target
+        )
+        outputs = [found[0].text for found in self.predict(pairs.sources, options)]
+        return metrics.all_scores(outputs, pairs.targets, language=files.target), outputs
+
+    def look(self, text: str) -> Alignment:
+        """Translate `text`, and keep what every token of the output attended to in the source."""
+        source = self.tokenizers.source.encode([text])[0]
+        batch = next(iter(length_batches([source], tokens=len(source) + 1))).to(self.model.output_weight.device)
+        options = replace(self.recipe.decoding, n_best=1)
+        with watch(self.model, Weights()) as seen:
+            hypothesis = search(self.model, batch.source, batch.source_lengths, options)[0][0]
+        names = [name for name in seen if name.endswith(".cross")] or [name for name in seen if name == ""]
+        if not names:
+            raise ValueError(f"a {self.recipe.model.architecture} model has no attention to look at; train another")
+        weights = torch.stack(
+            [attention_of(hypothesis, [call["weights"] for call in seen.calls(name)]) for name in names]
+        )
+        end = ["</s>"] if hypothesis.finished else []
+        return Alignment(
+            source=(*self.tokenizers.source.tokens(source), "</s>"),
+            output=(*self.tokenizers.target.tokens(hypothesis.tokens), *end),
+            weights=weights.float().cpu(),
+            layer_names=tuple(name.removesuffix(".cross") or "the decoder" for name in names),
+            title=text,
+            score=hypothesis.score,
+        )
+
+    @classmethod
+    def load(cls, run: RunDirectory, recipe: Recipe) -> "Translator":
+        """The translator of a run whose recipe has been read."""
+        tokenizers = Tokenizers.load(run.tokenizer_path)
+        model = build(recipe, tokenizers)
+        run.load_weights(model)
+        return cls(model, tokenizers, recipe)
+
+
+def build(recipe: Recipe, tokenizers: Tokenizers) -> Transformer | RecurrentSeq2Seq:
+    """The recipe's model for these vocabularies, with new weights."""
+    return recipe.model.build(len(tokenizers.source), len(tokenizers.target), joint=tokenizers.joint)
+
+
+class Translation:
+    """What the training engine needs of translation: a model, batches, a loss and a validation."""
+
+    def __init__(
+        self, recipe: Recipe, tokenizers: Tokenizers, train: ParallelText, validation: ParallelText
+    ) -> None:
+        self.recipe, self.tokenizers, self.validation = recipe, tokenizers, validation
+        self.metric = recipe.metric
+        torch.manual_seed(recipe.training.seed)
+        self.model = build(recipe, tokenizers)
+        self.batches = TokenBatches(
+            *self._encode(train), tokens=recipe.batch_tokens, seed=recipe.training.seed
+        )
+        self._validation = TokenBatches(*self._encode(validation), tokens=recipe.batch_tokens, seed=0)
+
+    def _encode(self, pairs: ParallelText) -> tuple[list[list[int]], list[list[int]]]:
+        return self.tokenizers.source.encode(pairs.sources), self.tokenizers.target.encode(pairs.targets)
+
+    def loss(self, batch) -> Float[Tensor, ""]:  # type: ignore[no-untyped-def]
+        """Label-smoothed cross-entropy, the mean over the batch's target tokens."""
+        return self._loss(batch, self.recipe.label_smoothing)
+
+    def _loss(self, batch, smoothing: float) -> Float[Tensor, ""]:  # type: ignore[no-untyped-def]
+        hidden = self.model(batch.source, batch.source_lengths, batch.target_in)
+        return linear_cross_entropy(
+            hidden.flatten(0, 1),
+            self.model.output_weight,
+            batch.target_out.flatten(),
+            label_smoothing=smoothing,
+            ignore=PAD,
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Cross-entropy without smoothing, in nats a token, and the metric of greedy translations."""
+        device = self.model.output_weight.device
+        total, count = 0.0, 0
+        for pairs in self._validation.order(0):
+            batch = collate(
+                [self._validation.sources[pair] for pair in pairs], [self._validation.targets[pair] for pair in pairs]
+            ).to(device)
+            total += float(self._loss(batch, 0.0)) * batch.tokens
+            count += batch.tokens
+        translator = Translator(self.model, self.tokenizers, self.recipe)
+        greedy = Greedy(max_length=self.recipe.decoding.max_length, max_ratio=self.recipe.decoding.max_ratio)
+        outputs = [found[0].text for found in translator.predict(self.validation.sources, greedy)]
+        return {"loss": total / count, self.metric: METRICS[self.metric](outputs, self.validation.targets)}

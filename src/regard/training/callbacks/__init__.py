@@ -1,0 +1,1 @@
+"""Beside the steps: counting, stopping, keeping weights, saving, showing; only `fit` imports it."""

@@ -1,0 +1,41 @@
+"""What the machine trains with: the device and the precision."""
+
+from typing import Literal
+
+import torch
+
+from regard.training.options import Device, Precision
+
+
+def choose_device(device: Device) -> Literal["cpu", "cuda"]:
+    """The device that `device` means here.
+
+    Raises:
+        ValueError: cuda is asked for where there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU here: --training.device cpu")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def has_fast_bfloat16(device: Literal["cpu", "cuda"]) -> bool:
+    """Whether the device computes bfloat16 products in hardware.
+
+    On a CPU that takes AVX512_BF16, AMX or Arm's BF16: elsewhere torch converts to float32 and back, which is
+    slower than float32 alone.
+    """
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch knows of x86 alone
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def choose_precision(precision: Precision, device: Literal["cpu", "cuda"]) -> Literal["float32", "bfloat16"]:
+    """The precision that `precision` means on `device`."""
+    if precision == "auto":
+        return "bfloat16" if has_fast_bfloat16(device) else "float32"
+    return precision

@@ -1,0 +1,108 @@
+"""Recipes: a closed, typed dataclass is the one source of a run's YAML, its flags, their help and their checks."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+R = TypeVar("R")
+
+
+def parse_recipe(
+    recipe: type[R], arguments: Sequence[str], *, config: Path | None = None, program: str = ""
+) -> R:
+    """The recipe that a YAML file and flags describe; flags win.
+
+    Args:
+        recipe: the dataclass.
+        arguments: flags, `--model.dim 256` or `--model.dim=256`; `--help` prints all of them and leaves.
+        config: a YAML file of the same keys.
+        program: what the help calls the command.
+
+    Raises:
+        ValueError: an unknown key or flag, with the nearest known one; a value that is not what it should be.
+    """
+    values = {} if config is None else _read_yaml(config)
+    check_keys(recipe, values, str(config))
+    known = {f"--{name}" for name in option_names(recipe)}
+    for argument in arguments:
+        flag = argument.split("=", 1)[0]
+        if flag.startswith("--") and flag not in known | {"--help"}:
+            raise ValueError(f"unknown flag {flag}{_nearest(flag, known)}")
+    return _instance(recipe, values, list(arguments), program)
+
+
+def recipe_of(recipe: type[R], values: Mapping[str, Any], where: str) -> R:
+    """The recipe that plain values describe, as `recipe_values` made them; `where` is named in errors."""
+    check_keys(recipe, values, where)
+    return _instance(recipe, values, [], "")
+
+
+def recipe_values(recipe: Any) -> dict[str, Any]:
+    """A recipe as plain values, for YAML."""
+    return asdict(recipe)
+
+
+def check_keys(recipe: type, values: Any, where: str, prefix: str = "") -> None:
+    """Raise ValueError at a key that the recipe does not know, naming the nearest one that it does."""
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{where}: {prefix.rstrip('.') or 'the file'} must be a mapping of options, got {values!r}"
+        )
+    known = {field.name: field.type for field in fields(recipe)}
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"{where}: unknown key {prefix}{key}{_nearest(str(key), known, prefix)}")
+        if is_dataclass(known[key]):
+            check_keys(known[key], value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+
+
+def option_names(recipe: type, prefix: str = "") -> Iterator[str]:
+    """Every option of a recipe by its dotted name."""
+    for field in fields(recipe):
+        yield prefix + field.name
+        if is_dataclass(field.type):
+            yield from option_names(field.type, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+
+
+def _nearest(word: str, known: Any, prefix: str = "") -> str:
+    close = get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{close[0]}?" if close else f"; known are: {', '.join(sorted(known))}"
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"there is no recipe {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
+    return {} if values is None else values
+
+
+def _instance(recipe: type[R], values: Mapping[str, Any], arguments: list[str], program: str) -> R:
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(prog=program or None, exit_on_error=False, default_env=False)
+    parser.add_class_arguments(recipe, as_positional=False)
+    try:
+        # The file's values go through the same parser as flags, before them: one check for both, and flags win.
+        made = parser.instantiate_classes(parser.parse_args([*_flags(recipe, values), *arguments]))
+    except ArgumentError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    return recipe(**{field.name: made[field.name] for field in fields(recipe)})  # type: ignore[arg-type]
+
+
+def _flags(recipe: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for field in fields(recipe):
+        if field.name not in values:
+            continue
+        value = values[field.name]
+        if is_dataclass(field.type):
+            yield from _flags(field.type, value, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            yield f"--{prefix}{field.name}={value if isinstance(value, str) else json.dumps(value)}"

@@ -1,0 +1,69 @@
+"""What the engine asks of a task: a model, batches, a loss and a validation."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """A mini-batch: it counts its target tokens and moves to a device."""
+
+    @property
+    def tokens(self) -> int:
+        """Target tokens that the loss is a mean over (padding not counted)."""
+        ...
+
+    def to(self, device: Any) -> "Batch":
+        """The same batch on `device`."""
+        ...
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Training batches whose order is a function of the epoch and the position alone.
+
+    An iteration goes through one epoch; it draws no number from the global random streams, so that reading
+    ahead changes nothing.
+    """
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the same in every epoch."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def load_state_dict(self, state: Any) -> None:
+        """After `{"epoch": e, "position": n}` the next iteration starts at batch `n` of epoch `e`, from 0."""
+        ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What `fit` trains.
+
+    `model` holds the weights; `metric` names the entry of `validate()` that is maximised (higher is better);
+    `batches` are the training batches.
+    """
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def metric(self) -> str: ...
+
+    @property
+    def batches(self) -> Batches: ...
+
+    def loss(self, batch: Any) -> Float[Tensor, ""]:
+        """The mean loss per target token of `batch`, with its graph."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Measures `model` on the validation data: `metric`, `"loss"` and what else is worth a curve.
+
+        The engine calls it without gradients, in evaluation mode, and puts the random streams back after it.
+        """
+        ...

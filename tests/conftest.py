@@ -1,0 +1,139 @@
+"""What every test shares: threads, hypothesis's profile, and the list of what this machine could not run.
+
+A test that needs more than Python and a CPU says so:
+
+    @pytest.mark.requires("browser")
+    def test_page(chromium): ...
+
+Where the need is not met the test is skipped, and the run ends with a list of what was not run, why, and how
+to get it. Where `REGARD_REQUIRE` names the need (`REGARD_REQUIRE=browser,gpu`), the test fails instead.
+
+`regard` is not imported here: the jaxtyping hook (see pyproject.toml) has to come first.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    present: Callable[[], bool]
+    reason: str
+    remedy: str
+
+
+def find_browser() -> str | None:
+    return next((path for path in map(shutil.which, BROWSERS) if path), None)
+
+
+def has_bfloat16() -> bool:
+    cpu = torch.cpu.get_capabilities()
+    return any(cpu.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+REQUIREMENTS = {
+    "browser": Requirement(
+        present=lambda: find_browser() is not None,
+        reason=f"none of {', '.join(BROWSERS)} is on the PATH",
+        remedy="install Chromium (Debian: apt-get install chromium fonts-dejavu-core)",
+    ),
+    "gpu": Requirement(
+        present=torch.cuda.is_available,
+        reason="torch sees no CUDA device",
+        remedy="run on a machine with one, and with a CUDA build: make test TORCH=...",
+    ),
+    "bfloat16": Requirement(
+        present=has_bfloat16,
+        reason="this CPU has no bfloat16 instructions",
+        remedy="run on a CPU with AVX512-BF16, AMX or Arm's BF16",
+    ),
+    "git": Requirement(
+        present=lambda: shutil.which("git") is not None and (ROOT / ".git").exists(),
+        reason="this is no git checkout, or git is not installed",
+        remedy="run the tests of a clone",
+    ),
+}
+
+
+def required_by_environment() -> set[str]:
+    names = {name.strip() for name in os.environ.get("REGARD_REQUIRE", "").split(",")} - {""}
+    if unknown := names - REQUIREMENTS.keys():
+        raise pytest.UsageError(f"REGARD_REQUIRE names {sorted(unknown)}; known are {sorted(REQUIREMENTS)}")
+    return names
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    required_by_environment()
+    # Under xdist every worker has a core; alone, two threads are enough for the sizes of the tests.
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
+    # Pictures are drawn the same on a machine with a display and on one without.
+    os.environ["MPLBACKEND"] = "Agg"
+    # No deadline: the first call of an operator pays for its set-up. Continuous integration draws the same
+    # examples each time; elsewhere every run draws new ones.
+    hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
+    hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+    hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name in [name for mark in item.iter_markers("requires") for name in mark.args]:
+        if name not in REQUIREMENTS:
+            raise pytest.UsageError(
+                f"requires({name!r}): no such requirement; known are {sorted(REQUIREMENTS)}"
+            )
+        requirement = REQUIREMENTS[name]
+        if requirement.present():
+            continue
+        if name in required_by_environment():
+            pytest.fail(
+                f"REGARD_REQUIRE names {name}, and {requirement.reason}: {requirement.remedy}", pytrace=False
+            )
+        item.user_properties.append(("missing", name))
+        pytest.skip(f"{name}: {requirement.reason}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured (`record_property("note", text)`), then what could not be run here, and why."""
+    reports = [
+        report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)
+    ]
+    notes = [value for report in reports for name, value in report.user_properties if name == "note"]
+    if notes:
+        terminalreporter.section("measured")
+        for note in dict.fromkeys(notes):
+            terminalreporter.write_line(note)
+    missing = Counter(
+        value for report in reports for name, value in report.user_properties if name == "missing"
+    )
+    terminalreporter.section("not run on this machine")
+    if not missing:
+        terminalreporter.write_line("nothing: every test found what it needs")
+    for name, tests in sorted(missing.items()):
+        requirement = REQUIREMENTS[name]
+        terminalreporter.write_line(f"{name}: {tests} test{'s' if tests > 1 else ''}; {requirement.reason}")
+        terminalreporter.write_line(f"    to run them: {requirement.remedy}")
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    """Every test starts from the same state of torch's generator, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium, for tests marked `requires("browser")`."""
+    path = find_browser()
+    assert path is not None, 'a test that asks for `chromium` is marked @pytest.mark.requires("browser")'
+    return path

@@ -1,0 +1,96 @@
+"""The repository speaks of the project alone, its recipes can be read, and what is shipped is whole."""
+
+import re
+import subprocess
+from dataclasses import is_dataclass
+from importlib import import_module, resources
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonargparse import ArgumentParser
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+# Written so that no pattern matches its own source.
+FOREIGN = {
+    "a folder of one machine": re.compile(r"(?<![\w.])/(?:root|work|opt|home/\w+|Users/\w+)/|[A-Z]:\\Users"),
+    "the host of a package registry": re.compile(
+        r"pypi\.org|python[h]osted|registry\.npmjs|deb\.debian|crates\.io"
+    ),
+}
+
+
+def tracked_files() -> list[Path]:
+    """Files that git tracks, or would track."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [path for name in listing.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file, or None for a binary one."""
+    data = path.read_bytes()
+    return None if b"\0" in data else data.decode("utf-8")
+
+
+def foreign_lines(name: str, text: str) -> list[str]:
+    return [
+        f"{name}:{number}: {kind}: {line.strip()[:120]}"
+        for number, line in enumerate(text.splitlines(), 1)
+        for kind, pattern in FOREIGN.items()
+        if pattern.search(line)
+    ]
+
+
+@pytest.mark.requires("git")
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    files = tracked_files()
+    assert len(files) > 20, "the repository's files were not found"
+    texts = {
+        path.relative_to(ROOT).as_posix(): text for path in files if (text := read_text(path)) is not None
+    }
+    assert [line for name, text in texts.items() for line in foreign_lines(name, text)] == []
+
+
+@pytest.mark.parametrize(
+    "parts", [("see /ro", "ot/x"), ("'/ho", "me/anna/data'"), ("https://py", "pi.org/simple")]
+)
+def test_a_planted_line_is_found(parts: tuple[str, str]) -> None:
+    assert foreign_lines("page.md", "fine\n" + "".join(parts)) != []
+    assert foreign_lines("page.md", "a/work/in/progress, /usr/bin/env, https://example.org/root") == []
+
+
+@pytest.mark.requires("git")
+def test_no_large_file_is_tracked() -> None:
+    """Data and models stay outside; a page or a report picture is at most 1 MiB."""
+    assert [path for path in tracked_files() if path.stat().st_size > 2**20] == []
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert resources.files("regard").joinpath("py.typed").is_file()
+
+
+def read_recipe(path: Path) -> object:
+    """A recipe as the frozen dataclass of its task: the folder names it, as in `recipes/translation/`."""
+    task = import_module(f"regard.tasks.{path.relative_to(ROOT / 'recipes').parts[0]}")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--recipe", type=task.Recipe)
+    settings = {"data": "given by --data", **yaml.safe_load(path.read_text(encoding="utf-8"))}
+    return parser.instantiate(parser.parse_object({"recipe": settings})).recipe
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_recipe_is_parsed(path: Path) -> None:
+    """Every key is known and every value is of its type and in its range; nothing in it names code."""
+    assert is_dataclass(read_recipe(path))
+
+
+def test_every_recipe_was_found() -> None:
+    assert {path.parent.name for path in RECIPES} >= {"translation"}
