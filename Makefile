@@ -4,8 +4,8 @@
 # make docs    the documentation site, in site/
 # make clean   removes the environment and everything built
 #
-# Choices, each on the command line:
-#   PYTHON=python3.12                                  the Python that makes the environment (3.11 or newer)
+# Choices, each on the command line, and each time:
+#   PYTHON=python3.12                                  the Python that makes the environment (3.11 or newer; make clean first)
 #   TORCH=torch==2.14.0                                another torch than constraints.txt pins
 #   TORCH="torch==2.14.0 --index-url URL"              ... from another index, such as a CUDA build's
 #   DEMO="--seed 7"                                    arguments of `regard demo`

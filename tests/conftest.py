@@ -66,6 +66,17 @@ REQUIREMENTS = {
 }
 
 
+class TorchGenerator:
+    """Torch's generator, which hypothesis sets before every example: a failure fails again when repeated."""
+
+    seed = staticmethod(torch.manual_seed)
+    getstate = staticmethod(torch.get_rng_state)
+    setstate = staticmethod(torch.set_rng_state)
+
+
+TORCH_GENERATOR = TorchGenerator()  # hypothesis keeps a weak reference
+
+
 def required_by_environment() -> set[str]:
     names = {name.strip() for name in os.environ.get("REGARD_REQUIRE", "").split(",")} - {""}
     if unknown := names - REQUIREMENTS.keys():
@@ -84,6 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
     hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+    hypothesis.register_random(TORCH_GENERATOR)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

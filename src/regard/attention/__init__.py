@@ -3,8 +3,28 @@
 from regard.attention.api import Plan, attend, observe, plan, scaled_dot_product_attention
 from regard.attention.masks import Causal, Dense, Documents, Lengths, Mask, Prefix, Window
 from regard.attention.normalizers import Normalizer, Softmax
-from regard.attention.observations import Entropy, LogSumExp, Observation, Received, Seen, TopK, TopKeys, Weights
-from regard.attention.scores import Additive, Bias, Concat, Dot, General, Prepared, ScaledDot, Score, SoftCap, Term
+from regard.attention.observations import (
+    Entropy,
+    LogSumExp,
+    Observation,
+    Received,
+    Seen,
+    TopK,
+    TopKeys,
+    Weights,
+)
+from regard.attention.scores import (
+    Additive,
+    Bias,
+    Concat,
+    Dot,
+    General,
+    Prepared,
+    ScaledDot,
+    Score,
+    SoftCap,
+    Term,
+)
 from regard.attention.watching import Watched, watch
 
 __all__ = [

@@ -1,7 +1,8 @@
 """The public verbs of the mechanism: `attend`, `observe`, `plan`, and torch's own signature."""
 
-from collections.abc import Mapping, Sequence
+import math
 from dataclasses import dataclass, replace
+from html import escape
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,12 +12,10 @@ from regard.attention import capabilities
 from regard.attention.call import Call, checked_call
 from regard.attention.masks import Causal, Dense, Mask
 from regard.attention.normalizers import Normalizer
-from regard.attention.observations import Observation, Seen, named
+from regard.attention.observations import Record, Seen, named
 from regard.attention.random import draw_seed
 from regard.attention.scores import Bias, Prepared, ScaledDot, Score
 from regard.attention.watching import current
-
-Record = Sequence[Observation] | Mapping[str, Observation]
 
 
 def attend(
@@ -57,7 +56,15 @@ def attend(
     watched = current()
     record = {} if watched is None else watched.observations
     call = checked_call(
-        query, key, value, score=score, normalize=normalize, mask=mask, offset=offset, dropout=dropout, record=record
+        query,
+        key,
+        value,
+        score=score,
+        normalize=normalize,
+        mask=mask,
+        offset=offset,
+        dropout=dropout,
+        record=record,
     )
     context, seen = _run(call, backend)
     if watched is not None:
@@ -78,7 +85,7 @@ def observe(
     dropout: float = 0.0,
     backend: str = "auto",
 ) -> tuple[Float[Tensor, "batch heads queries value_dim"], Seen]:
-    """`attend`, and what it saw: the context is the same, bit for bit, and so is the random stream.
+    """`attend`, and what it saw: on one backend the same context, bit for bit, and the same random stream.
 
     Args:
         record: observations such as `[regard.TopK(8), regard.Entropy()]`, or a mapping from names to them.
@@ -90,9 +97,19 @@ def observe(
     """
     wanted = named(record)
     if not wanted:
-        raise ValueError("observe needs something to record: record=[regard.TopK(8)]; without, call regard.attend")
+        raise ValueError(
+            "observe needs something to record: record=[regard.TopK(8)]; without, call regard.attend"
+        )
     call = checked_call(
-        query, key, value, score=score, normalize=normalize, mask=mask, offset=offset, dropout=dropout, record=wanted
+        query,
+        key,
+        value,
+        score=score,
+        normalize=normalize,
+        mask=mask,
+        offset=offset,
+        dropout=dropout,
+        record=wanted,
     )
     return _run(call, backend)
 
@@ -124,7 +141,8 @@ class Plan:
 
     def _repr_html_(self) -> str:
         pairs = (line.split(": ", 1) for line in str(self).split("\n"))
-        return f"<table>{''.join(f'<tr><th>{name}</th><td>{text}</td></tr>' for name, text in pairs)}</table>"
+        rows = (f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in pairs)
+        return f"<table>{''.join(rows)}</table>"
 
 
 def plan(
@@ -145,12 +163,22 @@ def plan(
     Nothing is computed but the mask's intervals. Arguments and errors are those of `observe`.
     """
     call = checked_call(
-        query, key, value, score=score, normalize=normalize, mask=mask, offset=offset, dropout=dropout, record=named(record)
+        query,
+        key,
+        value,
+        score=score,
+        normalize=normalize,
+        mask=mask,
+        offset=offset,
+        dropout=dropout,
+        record=named(record),
     )
     chosen = capabilities.choose(call, backend)
     others = {name: capabilities.lacks(call, name) for name in capabilities.TABLE if name != chosen}
     form = "no fused form: materialised" if call.lowered is None else type(call.lowered).__name__
-    text = "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
+    text = (
+        "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
+    )
     faster = ""
     missing = others.get("sdpa", [])
     if chosen == "reference" and missing and not capabilities.is_small(call):
@@ -159,15 +187,15 @@ def plan(
 
 
 def scaled_dot_product_attention(
-    query: Float[Tensor, "*batch queries head_dim"],
-    key: Float[Tensor, "*kv_batch keys head_dim"],
-    value: Float[Tensor, "*kv_batch keys value_dim"],
+    query: Float[Tensor, "... queries head_dim"],
+    key: Float[Tensor, "... keys head_dim"],
+    value: Float[Tensor, "... keys value_dim"],
     attn_mask: Bool[Tensor, "..."] | Float[Tensor, "..."] | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> Float[Tensor, "*batch queries value_dim"]:
+) -> Float[Tensor, "... queries value_dim"]:
     """`torch.nn.functional.scaled_dot_product_attention` with torch's signature and semantics: change one import.
 
     Args:
@@ -185,38 +213,59 @@ def scaled_dot_product_attention(
         The context, `(..., heads, queries, value_dim)`.
 
     Raises:
+        TypeError: for an `attn_mask` that is neither boolean nor floating-point.
         ValueError: for shapes that do not fit, or `is_causal` together with `attn_mask`.
     """
     if is_causal and attn_mask is not None:
-        raise ValueError("is_causal and attn_mask exclude each other; put the causal part into attn_mask, or leave it out")
+        raise ValueError(
+            "is_causal and attn_mask exclude each other; put the causal part into attn_mask, or leave it out"
+        )
     if min(query.ndim, key.ndim, value.ndim) < 2:
-        raise ValueError(f"query, key and value need at least 2 dimensions, got {query.ndim}, {key.ndim} and {value.ndim}")
+        raise ValueError(
+            f"query, key and value need at least 2 dimensions, got {query.ndim}, {key.ndim} and {value.ndim}"
+        )
     shapes = [tuple(tensor.shape[:-2]) for tensor in (query, key, value)]
-    if enable_gqa:
-        if min(len(shape) for shape in shapes) < 1:
-            raise ValueError("enable_gqa needs a dimension of heads: (..., heads, length, width)")
-        heads, kv_heads = shapes[0][-1:], shapes[1][-1:]
-        outer = torch.broadcast_shapes(*(shape[:-1] for shape in shapes))
-        whole, kv_whole = outer + heads, outer + kv_heads
-    else:
-        whole = kv_whole = torch.broadcast_shapes(*shapes)
+    if enable_gqa and min(len(shape) for shape in shapes) < 1:
+        raise ValueError("enable_gqa needs a dimension of heads: (..., heads, length, width)")
+    try:
+        if enable_gqa:
+            outer = torch.broadcast_shapes(*(shape[:-1] for shape in shapes))
+            whole = (*outer, shapes[0][-1])
+            kv_whole = (*outer, *torch.broadcast_shapes(shapes[1][-1:], shapes[2][-1:]))
+        else:
+            whole = kv_whole = tuple(torch.broadcast_shapes(*shapes))
+    except RuntimeError:
+        raise ValueError(
+            f"the leading dimensions of query {tuple(query.shape)}, key {tuple(key.shape)} and value "
+            f"{tuple(value.shape)} must broadcast{'' if enable_gqa else '; for grouped heads pass enable_gqa=True'}"
+        ) from None
 
     def four(tensor: Tensor, leading: tuple[int, ...]) -> Tensor:
         tensor = tensor.expand(*leading, *tensor.shape[-2:])
         if len(leading) == 2:
             return tensor
-        heads = leading[-1] if leading else 1
-        return tensor.reshape(-1, heads, *tensor.shape[-2:])
+        return tensor.reshape(math.prod(leading[:-1]), leading[-1] if leading else 1, *tensor.shape[-2:])
 
     score: Score = ScaledDot(scale)
     mask: Mask | None = Causal() if is_causal else None
     if attn_mask is not None:
-        wide = four(attn_mask.expand(*whole, query.shape[-2], key.shape[-2]), whole)
+        full = (*whole, query.shape[-2], key.shape[-2])
+        try:
+            wide = four(attn_mask.expand(full), whole)
+        except RuntimeError:
+            raise ValueError(
+                f"attn_mask {tuple(attn_mask.shape)} does not broadcast to (..., heads, queries, keys) = {full}"
+            ) from None
         if attn_mask.dtype == torch.bool:
             mask = Dense(wide)
         else:
             score = score + Bias(wide)
     context = attend(
-        four(query, whole), four(key, kv_whole), four(value, kv_whole), score=score, mask=mask, dropout=dropout_p
+        four(query, whole),
+        four(key, kv_whole),
+        four(value, kv_whole),
+        score=score,
+        mask=mask,
+        dropout=dropout_p,
     )
     return context.reshape(*whole, *context.shape[-2:])

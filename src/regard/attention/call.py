@@ -72,22 +72,23 @@ def checked_call(
     prepared = isinstance(key, Prepared)
     if isinstance(key, Prepared):
         if key.score is not score:
-            raise ValueError("key was prepared by another score; pass the score that prepared it: score=prepared.score")
+            raise ValueError(
+                "key was prepared by another score; pass the score that prepared it: score=prepared.score"
+            )
         key = key.keys
     _check_tensors(query, key, value)
-    if torch.is_autocast_enabled(query.device.type) and query.dtype != torch.float64:
+    if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+        query, key, value = (
+            tensor if tensor.dtype == torch.float64 else tensor.to(dtype) for tensor in (query, key, value)
+        )
     if not query.dtype == key.dtype == value.dtype:
         raise TypeError(
             f"query, key and value must share a dtype, got {query.dtype}, {key.dtype} and {value.dtype}; "
             "cast them: key.to(query.dtype)"
         )
     place = _place(query, key, mask, offset)
-    if not prepared:
-        score.check(tuple(query.shape), tuple(key.shape), place)
-    for term in score.terms():
-        term.check(place)
+    score.check(tuple(query.shape), tuple(key.shape), prepared, place)
     for part in mask.parts() if mask is not None else ():
         part.check(place)
     return Call(
@@ -117,12 +118,16 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
         if not tensor.dtype.is_floating_point:
             raise TypeError(f"{name} must be floating-point, got {tensor.dtype}")
         if tensor.device != query.device:
-            raise ValueError(f"query is on {query.device} but {name} is on {tensor.device}; move it: {name}.to(query.device)")
+            raise ValueError(
+                f"query is on {query.device} but {name} is on {tensor.device}; move it: {name}.to(query.device)"
+            )
     shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in names.items())
     if not query.shape[0] == key.shape[0] == value.shape[0]:
         raise ValueError(f"query, key and value must have one batch size, got {shapes}")
     if key.shape[1:3] != value.shape[1:3]:
-        raise ValueError(f"each key needs one value: key and value must agree in kv_heads and keys, got {shapes}")
+        raise ValueError(
+            f"each key needs one value: key and value must agree in kv_heads and keys, got {shapes}"
+        )
     if key.shape[1] == 0 or query.shape[1] % key.shape[1]:
         raise ValueError(
             f"heads must be a multiple of kv_heads (query head h reads kv head h // (heads / kv_heads)), "
@@ -131,20 +136,29 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _place(query: Tensor, key: Tensor, mask: Mask | None, offset: int | Tensor) -> Place:
-    if isinstance(offset, Tensor) and offset.ndim == 0:
+    whole = not (offset.is_floating_point() if isinstance(offset, Tensor) else isinstance(offset, float))
+    if whole and isinstance(offset, Tensor) and offset.ndim == 0:
         offset = int(offset)
-    if isinstance(offset, Tensor) and (offset.shape != query.shape[:1] or offset.dtype.is_floating_point):
+    if not whole or (isinstance(offset, Tensor) and offset.shape != query.shape[:1]):
+        given = f"shape {tuple(offset.shape)} of {offset.dtype}" if isinstance(offset, Tensor) else repr(offset)
         raise ValueError(
             f"offset is an int or an integer tensor with one entry per batch row, (batch,) = ({query.shape[0]},); "
-            f"got shape {tuple(offset.shape)} of {offset.dtype}"
+            f"got {given}"
         )
-    sizes = {"batch": query.shape[0], "heads": query.shape[1], "queries": query.shape[2], "keys": key.shape[2]}
+    sizes = {
+        "batch": query.shape[0],
+        "heads": query.shape[1],
+        "queries": query.shape[2],
+        "keys": key.shape[2],
+    }
     place = Place(**sizes, offset=offset, device=query.device)
     packed = [part for part in mask.parts() if isinstance(part, Documents)] if mask is not None else []
     if not packed:
         return place
     packed[0].check(place)
-    if any(not torch.equal(other.lengths, packed[0].lengths) for other in packed[1:]):
-        raise ValueError(f"a mask can hold one packing, but this one holds {packed}: positions would restart twice")
+    if any(not other.matches(packed[0]) for other in packed[1:]):
+        raise ValueError(
+            f"a mask can hold one packing, but this one holds {packed}: positions would restart twice"
+        )
     first, low, _ = (edge.to(query.device) for edge in packed[0].edges(place.queries))
     return Place(**sizes, offset=offset, device=query.device, documents=low - first, origins=low)

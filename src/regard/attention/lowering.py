@@ -8,6 +8,7 @@ what is allowed.
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -79,6 +80,11 @@ class LoweredMask:
         """Whether any query may see a key."""
         return self.allowed.any(-2).unsqueeze(-1)
 
+    def seen(self, kv_heads: int) -> Bool[Tensor, "rows kv_heads_or_1 keys 1"]:
+        """Whether any query may see a key, from any of the heads that share it."""
+        seen = self.columns
+        return seen if seen.shape[1] == 1 else seen.unflatten(1, (kv_heads, -1)).any(2)
+
     def describe(self) -> str:
         """One line for people: the form, and the share of pairs that are allowed."""
         share = f"{self.allowed.float().mean().item():.0%} of the pairs allowed"
@@ -96,7 +102,9 @@ def lower_mask(mask: Mask, place: Place) -> LoweredMask:
     if isinstance(place.offset, Tensor):
         return _lower(mask, place)
     kept: dict[tuple[object, ...], LoweredMask] = mask.__dict__.setdefault("_lowered", {})
-    key = (place.batch, place.heads, place.queries, place.keys, place.offset, place.device)
+    # Tensors made in inference mode cannot be used in training: the two modes keep their own.
+    inference = torch.is_inference_mode_enabled()
+    key = (place.batch, place.heads, place.queries, place.keys, place.offset, place.device, inference)
     if key in kept:
         return kept[key]
     lowered = _lower(mask, place)

@@ -47,7 +47,11 @@ class Mask:
 def _mask(value: object) -> Mask:
     if isinstance(value, Mask):
         return value
-    hint = f"; wrap a boolean tensor: regard.Dense(tensor) (shape {tuple(value.shape)})" if isinstance(value, Tensor) else ""
+    hint = (
+        f"; wrap a boolean tensor: regard.Dense(tensor) (shape {tuple(value.shape)})"
+        if isinstance(value, Tensor)
+        else ""
+    )
     raise TypeError(f"a mask combines with masks, not with {type(value).__name__}{hint}")
 
 
@@ -147,7 +151,9 @@ class Window(Mask):
     def __post_init__(self) -> None:
         for name, size in (("left", self.left), ("right", self.right)):
             if size is not None and size < 0:
-                raise ValueError(f"Window counts keys beside the query's place, so {name} must be >= 0, got {size}")
+                raise ValueError(
+                    f"Window counts keys beside the query's place, so {name} must be >= 0, got {size}"
+                )
 
     def _edges(self, place: Place) -> tuple[Tensor, Tensor]:
         right = self.left if self.right is None else self.right
@@ -181,8 +187,12 @@ class Prefix(Mask):
         return _interval(torch.zeros_like(place.origin), place.origin + self.length, place)
 
 
-def _integers(values: Tensor | list[int] | list[list[int]] | tuple[int, ...], name: str) -> Int[Tensor, "..."]:
-    tensor = torch.as_tensor(values).clone()  # a mask is a value: later writes to the caller's tensor must not reach it
+def _integers(
+    values: Tensor | list[int] | list[list[int]] | tuple[int, ...], name: str
+) -> Int[Tensor, "..."]:
+    tensor = torch.as_tensor(
+        values
+    ).clone()  # a mask is a value: later writes to the caller's tensor must not reach it
     if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
         raise TypeError(f"{name} are counts of keys: pass integers, not {tensor.dtype}")
     if tensor.numel() and int(tensor.min()) < 0:
@@ -211,7 +221,9 @@ class Lengths(Mask):
 
     def check(self, place: Place) -> None:
         if self.lengths.shape[0] != place.batch:
-            raise ValueError(f"{self!r} has {len(self.lengths)} lengths, but the batch has {place.batch} rows")
+            raise ValueError(
+                f"{self!r} has {len(self.lengths)} lengths, but the batch has {place.batch} rows"
+            )
         longest = int((self.start + self.lengths).max()) if place.batch else 0
         if longest > place.keys:
             raise ValueError(f"{self!r} reaches key {longest}, but there are only {place.keys} keys")
@@ -242,7 +254,9 @@ class Documents(Mask):
         key_lengths: Tensor | list[int] | list[list[int]] | None = None,
     ) -> None:
         self.lengths = torch.atleast_2d(_integers(lengths, "lengths"))
-        self.key_lengths = self.lengths if key_lengths is None else torch.atleast_2d(_integers(key_lengths, "key_lengths"))
+        self.key_lengths = (
+            self.lengths if key_lengths is None else torch.atleast_2d(_integers(key_lengths, "key_lengths"))
+        )
         if self.lengths.ndim != 2 or self.key_lengths.shape != self.lengths.shape:
             raise ValueError(
                 "Documents takes (documents,) or (batch, documents) lengths, as many for the keys as for the queries; "
@@ -251,18 +265,27 @@ class Documents(Mask):
 
     def __repr__(self) -> str:
         rows = [side.squeeze(0).tolist() for side in (self.lengths, self.key_lengths)]
-        return f"Documents({rows[0]})" if rows[0] == rows[1] else f"Documents({rows[0]}, key_lengths={rows[1]})"
+        return (
+            f"Documents({rows[0]})" if rows[0] == rows[1] else f"Documents({rows[0]}, key_lengths={rows[1]})"
+        )
 
     def check(self, place: Place) -> None:
         if self.lengths.shape[0] not in (1, place.batch):
             raise ValueError(f"{self!r} has {len(self.lengths)} rows, but the batch has {place.batch}")
-        for side, lengths, size in (("queries", self.lengths, place.queries), ("keys", self.key_lengths, place.keys)):
+        for side, lengths, size in (
+            ("queries", self.lengths, place.queries),
+            ("keys", self.key_lengths, place.keys),
+        ):
             sums = lengths.sum(-1)
             if bool((sums != size).any()):
                 raise ValueError(
                     f"{self!r} adds up to {sums.tolist()} {side}, but the call has {size}; "
                     "give every row lengths whose sum is the padded size (the padding can be a document of its own)"
                 )
+
+    def matches(self, other: "Documents") -> bool:
+        """Whether the other packing has the same documents, so that positions restart in the same places."""
+        return torch.equal(self.lengths, other.lengths) and torch.equal(self.key_lengths, other.key_lengths)
 
     def edges(self, queries: int) -> tuple[Int[Tensor, "rows queries"], ...]:
         """For each query: the first query, the first key and the end of the keys of its document."""

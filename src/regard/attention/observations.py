@@ -3,8 +3,9 @@
 Each defines itself on the materialised weights (`of`); fused backends compute the same in O(n) memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -71,12 +72,15 @@ class TopK(Observation):
         weights = matrices.weights.detach()
         if matrices.allowed is not None:
             weights = weights.masked_fill(~matrices.allowed, -1.0)
-        ordered, keys = weights.sort(dim=-1, descending=True, stable=True)  # stable: equal weights keep their order
+        ordered, keys = weights.sort(
+            dim=-1, descending=True, stable=True
+        )  # stable: equal weights keep their order
         ordered, keys = ordered[..., : self.k], keys[..., : self.k]
         keys, ordered = keys.masked_fill(ordered < 0, -1), ordered.clamp_min(0.0)
         missing = (0, self.k - keys.shape[-1])
         return TopKeys(
-            torch.nn.functional.pad(keys, missing, value=-1), torch.nn.functional.pad(ordered, missing, value=0.0)
+            torch.nn.functional.pad(keys, missing, value=-1),
+            torch.nn.functional.pad(ordered, missing, value=0.0),
         )
 
 
@@ -118,7 +122,7 @@ class LogSumExp(Observation):
         return filled.logsumexp(-1).masked_fill(empty, -torch.inf)
 
 
-class Seen(Mapping[str, "Tensor | TopKeys"]):
+class Seen(Mapping[str, Tensor | TopKeys]):
     """What one call recorded: a mapping from name to result, read as attributes too (`seen.entropy`)."""
 
     def __init__(self, results: Mapping[str, "Tensor | TopKeys"]) -> None:
@@ -151,20 +155,31 @@ class Seen(Mapping[str, "Tensor | TopKeys"]):
         return f"Seen({', '.join(f'{name}: {shape}' for name, shape in self._lines())})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{name}</th><td>{shape}</td></tr>" for name, shape in self._lines())
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{shape}</td></tr>" for name, shape in self._lines())
         return f"<table>{rows}</table>"
 
 
-def named(record: "list[Observation] | tuple[Observation, ...] | Mapping[str, Observation]") -> dict[str, Observation]:
+Record = Sequence[Observation] | Mapping[str, Observation]
+
+
+def named(*records: Record) -> dict[str, Observation]:
     """The observations of a call by name; two of a kind need names of their own."""
-    if isinstance(record, Mapping):
-        pairs = list(record.items())
-    else:
-        pairs = [(getattr(item, "name", ""), item) for item in record]
+    pairs: list[tuple[str, Observation]] = []
+    for record in records:
+        if isinstance(record, Mapping):
+            pairs += record.items()
+        elif isinstance(record, Sequence):
+            pairs += [(getattr(item, "name", ""), item) for item in record]
+        else:
+            raise TypeError(f"record takes a list of observations, got {record!r}; write record=[regard.Entropy()]")
     observations: dict[str, Observation] = {}
     for name, item in pairs:
         if not isinstance(item, Observation):
-            hint = f"; write {item.__name__}()" if isinstance(item, type) and issubclass(item, Observation) else ""
+            hint = (
+                f"; write {item.__name__}()"
+                if isinstance(item, type) and issubclass(item, Observation)
+                else ""
+            )
             raise TypeError(f"record takes observations such as regard.Entropy(), got {item!r}{hint}")
         if name in observations:
             raise ValueError(

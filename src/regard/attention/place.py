@@ -22,7 +22,9 @@ class Place:
     keys: int
     offset: int | Int[Tensor, " batch"] = 0
     device: torch.device = torch.device("cpu")
-    documents: "Int[Tensor, 'rows queries'] | None" = None  # first key less first query of each query's document
+    documents: "Int[Tensor, 'rows queries'] | None" = (
+        None  # first key less first query of each query's document
+    )
     origins: "Int[Tensor, 'rows queries'] | None" = None  # first key of each query's document
 
     @cached_property

@@ -30,7 +30,11 @@ def mix(x: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
 
 
 def bits(
-    seed: int, batch: Int[Tensor, "..."], head: Int[Tensor, "..."], query: Int[Tensor, "..."], key: Int[Tensor, "..."]
+    seed: int,
+    batch: Int[Tensor, "..."],
+    head: Int[Tensor, "..."],
+    query: Int[Tensor, "..."],
+    key: Int[Tensor, "..."],
 ) -> Int[Tensor, "..."]:
     """32 random bits (as int64 in [0, 2^32)) for each place; the four index tensors broadcast."""
     low, high = seed & _WORD, (seed >> 32) & _WORD

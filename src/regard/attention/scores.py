@@ -44,7 +44,10 @@ class Score:
     """Base of all scores; see the module's text."""
 
     def matrix(
-        self, query: Float[Tensor, "batch heads queries query_dim"], key: Float[Tensor, "batch heads keys key_dim"], place: Place
+        self,
+        query: Float[Tensor, "batch heads queries query_dim"],
+        key: Float[Tensor, "batch heads keys key_dim"],
+        place: Place,
     ) -> Float[Tensor, "batch heads queries keys"]:
         """The formula. Grouped keys have been repeated, and prepared keys are passed as they are."""
         raise NotImplementedError(f"{type(self).__name__} does not define matrix()")
@@ -63,17 +66,13 @@ class Score:
         """Project the keys once, for many calls of `attend`; scores that project nothing give them back as they are."""
         return Prepared(self, key)
 
-    def check(self, query: tuple[int, ...], key: tuple[int, ...], place: Place) -> None:
-        """Raise ValueError if queries and keys of these shapes cannot be scored."""
+    def check(self, query: tuple[int, ...], key: tuple[int, ...], prepared: bool, place: Place) -> None:
+        """Raise ValueError if queries and keys (prepared or not) of these shapes cannot be scored."""
         if query[-1] != key[-1]:
             raise ValueError(
                 f"{self!r} multiplies queries and keys, so they need one width: query has head_dim {query[-1]}, "
                 f"key has {key[-1]}; for two widths use regard.General or regard.Additive"
             )
-
-    def terms(self) -> tuple[Term, ...]:
-        """The terms added outside this score."""
-        return ()
 
     def __add__(self, term: Term) -> "Score":
         if not isinstance(term, Term):
@@ -139,7 +138,7 @@ class General(nn.Module, Score):
     def extra_repr(self) -> str:
         return f"query_dim={self.query_dim}, key_dim={self.key_dim}, heads={self.heads}"
 
-    def check(self, query: tuple[int, ...], key: tuple[int, ...], place: Place) -> None:
+    def check(self, query: tuple[int, ...], key: tuple[int, ...], prepared: bool, place: Place) -> None:
         expected, given = (self.heads, self.query_dim, self.key_dim), (query[1], query[-1], key[-1])
         if expected != given:
             raise ValueError(
@@ -183,7 +182,9 @@ class Additive(nn.Module, Score):
         self.query_dim, self.hidden, self.key_dim = query_dim, hidden, key_dim or query_dim
         self.heads, self.kv_heads = heads, kv_heads or heads
         self.query_weight = nn.Parameter(torch.empty(heads, query_dim, hidden, device=device, dtype=dtype))
-        self.key_weight = nn.Parameter(torch.empty(self.kv_heads, self.key_dim, hidden, device=device, dtype=dtype))
+        self.key_weight = nn.Parameter(
+            torch.empty(self.kv_heads, self.key_dim, hidden, device=device, dtype=dtype)
+        )
         self.weight = nn.Parameter(torch.empty(heads, hidden, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -197,9 +198,14 @@ class Additive(nn.Module, Score):
         names = ("query_dim", "hidden", "key_dim", "heads", "kv_heads")
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
-    def check(self, query: tuple[int, ...], key: tuple[int, ...], place: Place) -> None:
+    def check(self, query: tuple[int, ...], key: tuple[int, ...], prepared: bool, place: Place) -> None:
+        if prepared and key[-1] != self.hidden:
+            raise ValueError(
+                f"keys that Additive has prepared are {self.hidden} wide, these are {key[-1]}; prepare them: "
+                "score.prepare(key)"
+            )
         expected = (self.heads, self.kv_heads, self.query_dim, self.key_dim)
-        given = (query[1], key[1], query[-1], key[-1])
+        given = (query[1], key[1], query[-1], self.key_dim if prepared else key[-1])
         if expected != given:
             raise ValueError(
                 f"Additive was built for (heads, kv_heads, query_dim, key_dim) = {expected}, but the call has {given}; "
@@ -240,8 +246,8 @@ class SoftCap(nn.Module, Score):
     def extra_repr(self) -> str:
         return f"{'' if isinstance(self.score, nn.Module) else f'{self.score!r}, '}cap={self.cap}"
 
-    def check(self, query: tuple[int, ...], key: tuple[int, ...], place: Place) -> None:
-        self.score.check(query, key, place)
+    def check(self, query: tuple[int, ...], key: tuple[int, ...], prepared: bool, place: Place) -> None:
+        self.score.check(query, key, prepared, place)
 
     def prepare(self, key: Tensor) -> Prepared:
         return Prepared(self, self.score.prepare(key).keys)
@@ -266,18 +272,16 @@ class WithTerm(nn.Module, Score):
     def __repr__(self) -> str:
         return f"{self.score!r} + {self.term!r}"
 
-    def check(self, query: tuple[int, ...], key: tuple[int, ...], place: Place) -> None:
-        self.score.check(query, key, place)
+    def check(self, query: tuple[int, ...], key: tuple[int, ...], prepared: bool, place: Place) -> None:
+        self.score.check(query, key, prepared, place)
         self.term.check(place)
-
-    def terms(self) -> tuple[Term, ...]:
-        return (*self.score.terms(), self.term)
 
     def prepare(self, key: Tensor) -> Prepared:
         return Prepared(self, self.score.prepare(key).keys)
 
     def matrix(self, query: Tensor, key: Tensor, place: Place) -> Float[Tensor, "batch heads queries keys"]:
-        return self.score.matrix(query, key, place) + self.term.matrix(place)
+        scores = self.score.matrix(query, key, place)
+        return scores + self.term.matrix(place).to(scores.dtype)
 
     def lower(self, query: Tensor, key: Tensor, prepared: bool, place: Place) -> Lowered | None:
         inner = self.score.lower(query, key, prepared, place)

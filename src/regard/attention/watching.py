@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from html import escape
 
 import torch
 from torch import nn
@@ -23,7 +24,9 @@ class Watched(Mapping[str, Seen]):
     def calls(self, name: str) -> list[Seen]:
         """Every call under this name, in order: in decoding, one a step."""
         if name not in self._calls:
-            raise KeyError(f"no attention ran under {name!r}; there is: {', '.join(self._calls) or 'nothing'}")
+            raise KeyError(
+                f"no attention ran under {name!r}; there is: {', '.join(self._calls) or 'nothing'}"
+            )
         return self._calls[name]
 
     def clear(self) -> None:
@@ -43,12 +46,19 @@ class Watched(Mapping[str, Seen]):
         return len(self._calls)
 
     def __repr__(self) -> str:
-        lines = [f"  {name or '(the model itself)'}: {self[name]!r} x {len(self.calls(name))}" for name in self]
-        return "\n".join(["Watched:", *lines]) if lines else "Watched: nothing yet; run the model inside the with block"
+        lines = [
+            f"  {name or '(the model itself)'}: {self[name]!r} x {len(self.calls(name))}" for name in self
+        ]
+        return (
+            "\n".join(["Watched:", *lines])
+            if lines
+            else "Watched: nothing yet; run the model inside the with block"
+        )
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th>{name}</th><td>{len(self.calls(name))} calls</td><td>{self[name]._repr_html_()}</td></tr>" for name in self
+            f"<tr><th>{escape(name)}</th><td>{len(self.calls(name))} calls</td><td>{self[name]._repr_html_()}</td></tr>"
+            for name in self
         )
         return f"<table>{rows}</table>"
 
@@ -75,14 +85,16 @@ def watch(model: nn.Module, *observations: Observation, **names: Observation) ->
     Raises:
         ValueError: for a compiled model, or a `watch` inside another.
     """
-    if any(hasattr(module, "_orig_mod") for module in model.modules()):
+    if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in model.modules()):
         raise ValueError(
             "watch cannot look into a compiled module, whose recording was compiled away; watch the original: "
-            "regard.watch(model._orig_mod, ...)"
+            "regard.watch(model._orig_mod, ...), or a model without model.compile()"
         )
     if _WATCHED.get() is not None:
-        raise ValueError("watch is running already; give one watch all observations: regard.watch(model, a, b)")
-    wanted = named({**named(observations), **names})
+        raise ValueError(
+            "watch is running already; give one watch all observations: regard.watch(model, a, b)"
+        )
+    wanted = named(observations, names)
     if not wanted:
         raise ValueError("watch needs something to record: regard.watch(model, regard.TopK(8))")
     watched = Watched(wanted)

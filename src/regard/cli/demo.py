@@ -25,6 +25,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--epochs", type=int, default=demo.EPOCHS, help="passes over them (default: %(default)s)")
     options = parser.parse_args(arguments)
     path = options.run or free_path(Path("runs") / "demo")
+    if path.exists():
+        raise ValueError(f"{path} exists: choose another, for example --run {path}-2")
     folder = path.with_name(f"{path.name}-data")
     began = time.perf_counter()
     demo.write_data(folder, pairs=options.pairs)
@@ -41,7 +43,9 @@ def run(arguments: list[str]) -> int:
     for (text, iso), outputs in zip(EXAMPLES.items(), translator.predict(texts), strict=True):
         verdict = "right" if outputs[0].text == iso else f"wrong, it is {iso}"
         print(f"  {text:<44} {outputs[0].text:<12} {verdict}")
-    pages = write_look([translator.look(text) for text in texts[:4]], path / "attention.html", title="Dates of the world")
+    pages = write_look(
+        [translator.look(text) for text in texts[:4]], path / "attention.html", title="Dates of the world"
+    )
     print(f"\n{time.perf_counter() - began:.0f} seconds. What it attended to: {pages[0]}")
     print(f"Try: regard predict {path} 'den 3. Mai 1999'")
     return 0

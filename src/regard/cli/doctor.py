@@ -6,7 +6,17 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 EXTRAS = {
-    "tasks": ["lightning", "jsonargparse", "rich", "tokenizers", "sacrebleu", "sacremoses", "babel", "safetensors", "matplotlib"],
+    "tasks": [
+        "lightning",
+        "jsonargparse",
+        "rich",
+        "tokenizers",
+        "sacrebleu",
+        "sacremoses",
+        "babel",
+        "safetensors",
+        "matplotlib",
+    ],
     "hub": ["huggingface_hub", "transformers"],
 }
 

@@ -24,10 +24,15 @@ def run(arguments: list[str]) -> int:
     predictor = application.load(directory)
     search = search_options(options, predictor.recipe.decoding)
     scores, outputs = predictor.evaluate(data=options.data, split=options.split, options=search)
-    if options.output is not None:
-        options.output.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
     if options.json:
-        print(json.dumps({score.name: {"value": score.value, "signature": score.signature} for score in scores}, indent=2))
+        print(
+            json.dumps(
+                {score.name: {"value": score.value, "signature": score.signature} for score in scores},
+                indent=2,
+            )
+        )
     else:
         print("\n".join(map(str, scores)))
+    if options.output is not None:
+        options.output.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
     return 0

@@ -16,8 +16,13 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("model", help="a run directory")
     parser.add_argument("input", nargs="+", help="one input or more")
-    parser.add_argument("-o", "--output", type=Path, default=Path("attention.html"), help="the page (default: attention.html)")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("attention.html"), help="the page (default: attention.html)"
+    )
     options = parser.parse_args(arguments)
+    if options.output.suffix == ".png":
+        page_path = options.output.with_suffix(".html")
+        raise ValueError(f"-o names the page, and the picture is put beside it: give -o {page_path}")
     application, directory = open_run(options.model)
     predictor = application.load(directory)
     for path in write_look([predictor.look(text) for text in options.input], options.output, title=directory.path.name):

@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP, end="")
         return 0
     if words[0] == "--version":
-        from importlib.metadata import version
+        from regard import __version__
 
-        print(f"regard {version('regard')}")
+        print(f"regard {__version__}")
         return 0
     verb = words[0]
     if verb not in VERBS:
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"regard: there is no verb {verb!r}; {hint}", file=sys.stderr)
         return 2
     try:
-        return int(import_module(f"regard.cli.{verb}").run(words[1:]) or 0)
+        status = int(import_module(f"regard.cli.{verb}").run(words[1:]) or 0)
+        sys.stdout.flush()  # a reader that is gone is noticed here, and not when Python ends
+        return status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `regard predict ... | head`
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _told(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"this needs {error.name}, which is not installed: pip install 'regard[tasks]'"
-    return str(error)
+    return " ".join(str(error).splitlines())
 
 
 if __name__ == "__main__":

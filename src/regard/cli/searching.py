@@ -41,7 +41,9 @@ def search_options(arguments: argparse.Namespace, recipe: Beam) -> Greedy | Beam
     for name in given:
         if name not in known:
             owner = next(other for other, one in _KINDS.items() if name in {field.name for field in fields(one)})
-            raise ValueError(f"--{name.replace('_', '-')} does nothing in {arguments.search} search; add --search {owner}")
+            raise ValueError(
+                f"--{name.replace('_', '-')} does nothing in {arguments.search} search; add --search {owner}"
+            )
     if kind is Beam:
         wider = {"width": given["n_best"]} if given.get("n_best", 1) > given.get("width", recipe.width) else {}
         return replace(recipe, **{**wider, **given})

@@ -22,7 +22,12 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         self.table, self.dropout = nn.Embedding(vocabulary, dim), Dropout(dropout)
         self.recurrence = nn.GRU(
-            dim, hidden // 2, layers, batch_first=True, bidirectional=True, dropout=dropout if layers > 1 else 0.0
+            dim,
+            hidden // 2,
+            layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout if layers > 1 else 0.0,
         )
         self.start = nn.Linear(hidden, hidden)
 
@@ -49,7 +54,9 @@ class RecurrentState:
     mask: Lengths
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
-        self.hidden, self.memory, self.lengths = (x.index_select(0, rows) for x in (self.hidden, self.memory, self.lengths))
+        self.hidden, self.memory, self.lengths = (
+            x.index_select(0, rows) for x in (self.hidden, self.memory, self.lengths)
+        )
         if self.keys is not None:
             self.keys = Prepared(self.keys.score, self.keys.keys.index_select(0, rows))
         self.mask = Lengths(self.lengths)
@@ -116,7 +123,12 @@ class RecurrentSeq2Seq(nn.Module):
         state = self.encode(source, source_lengths)
         inputs = self._embed(target)
         if self.attention == "bahdanau":
-            return self._out(*(torch.stack(x, 1) for x in zip(*(self._advance(y, state) for y in inputs.unbind(1)), strict=True)))
+            return self._out(
+                *(
+                    torch.stack(x, 1)
+                    for x in zip(*(self._advance(y, state) for y in inputs.unbind(1)), strict=True)
+                )
+            )
         hidden = []
         for y in inputs.unbind(1):
             state.hidden = self.cell(y, state.hidden)
@@ -124,7 +136,9 @@ class RecurrentSeq2Seq(nn.Module):
         states = torch.stack(hidden, 1)
         return self._out(states, self._look(states, state))
 
-    def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> RecurrentState:
+    def encode(
+        self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]
+    ) -> RecurrentState:
         """Read the source, and be ready to decode."""
         memory, hidden = self.encoder(source, source_lengths)
         keys = None if self.score is None else self.score.prepare(memory.unsqueeze(1))
@@ -147,7 +161,9 @@ class RecurrentSeq2Seq(nn.Module):
         state.hidden = self.cell(inputs, state.hidden)
         return state.hidden, self._look(state.hidden.unsqueeze(1), state).squeeze(1)
 
-    def _look(self, states: Float[Tensor, "rows steps hidden"], state: RecurrentState) -> Float[Tensor, "rows steps context"]:
+    def _look(
+        self, states: Float[Tensor, "rows steps hidden"], state: RecurrentState
+    ) -> Float[Tensor, "rows steps context"]:
         """The context of each state: a weighted mean of the memory, or nothing at all."""
         if state.keys is None:
             return states.new_empty(*states.shape[:2], 0)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -64,7 +63,9 @@ class Embedding(nn.Module):
         self.table, self.position, self.dropout = table, shape.position(), Dropout(shape.dropout)
         self.scale = shape.dim**0.5
 
-    def forward(self, tokens: Int[Tensor, "batch length"], offset: int = 0) -> Float[Tensor, "batch length dim"]:
+    def forward(
+        self, tokens: Int[Tensor, "batch length"], offset: int = 0
+    ) -> Float[Tensor, "batch length dim"]:
         vectors = self.table(tokens) * self.scale
         return self.dropout(vectors if self.position is None else self.position(vectors, offset))
 
@@ -93,7 +94,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """`layers` blocks of causal self-attention, with attention to a memory unless `cross` is False (a language model)."""
+    """Blocks of causal self-attention, with attention to a memory unless `cross` is False (a language model)."""
 
     def __init__(self, embedding: Embedding, shape: Layers, *, cross: bool = True) -> None:
         super().__init__()
@@ -157,7 +158,13 @@ class Transformer(nn.Module):
     """
 
     def __init__(
-        self, source_vocabulary: int, target_vocabulary: int, *, encoder: Layers, decoder: Layers, share: bool = True
+        self,
+        source_vocabulary: int,
+        target_vocabulary: int,
+        *,
+        encoder: Layers,
+        decoder: Layers,
+        share: bool = True,
     ) -> None:
         super().__init__()
         if encoder.dim != decoder.dim:
@@ -187,7 +194,9 @@ class Transformer(nn.Module):
         memory = self.encoder(source, source_lengths)
         return self.decoder(target, memory, memory_mask=Lengths(source_lengths))
 
-    def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> TransformerState:
+    def encode(
+        self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]
+    ) -> TransformerState:
         """Read the source, and be ready to decode."""
         memory = self.encoder(source, source_lengths)
         return TransformerState(memory, source_lengths, [BlockCache() for _ in self.decoder.layers])
@@ -200,5 +209,7 @@ class Transformer(nn.Module):
 
 def _table(vocabulary: int, dim: int) -> nn.Embedding:
     table = nn.Embedding(vocabulary, dim)
-    nn.init.normal_(table.weight, std=dim**-0.5)  # so that sqrt(dim) times it, and logits from it, start near unit size
+    nn.init.normal_(
+        table.weight, std=dim**-0.5
+    )  # so that sqrt(dim) times it, and logits from it, start near unit size
     return table

@@ -1,5 +1,7 @@
 """Multi-head attention: projections around `regard.attend`."""
 
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from regard.nn.positions import Rotary
 
 
 class MultiHeadAttention(nn.Module):
-    """`concat_h(attend(x W_q[h], y W_k[h], y W_v[h])) W_o` (Vaswani et al. 2017): self-attention, or cross with a memory.
+    """`concat_h(attend(x W_q[h], y W_k[h], y W_v[h])) W_o` (Vaswani et al. 2017), to itself or to a memory.
 
     Args:
         dim: width of the inputs and outputs.
@@ -22,7 +24,7 @@ class MultiHeadAttention(nn.Module):
         head_dim: width of a head; `dim / heads` when not given.
         memory_dim: width of the memory in cross-attention; `dim` when not given.
         score, normalize, mask: as in `regard.attend`; a mask given to `forward` is joined to this one by `&`.
-        rotary: turns queries and keys by their positions.
+        rotary: turns queries and keys by their positions; in self-attention alone.
         dropout: probability of dropping a weight in training.
         backend: as in `regard.attend`.
     """
@@ -55,10 +57,10 @@ class MultiHeadAttention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
         self.score, self.normalize, self.mask, self.rotary = score, normalize, mask, rotary
         self.dropout, self.backend = dropout, backend
-        options = {"bias": bias, "device": device, "dtype": dtype}
-        self.query = nn.Linear(dim, heads * head_dim, **options)
-        self.key_value = nn.Linear(memory_dim or dim, 2 * kv_heads * head_dim, **options)
-        self.output = nn.Linear(heads * head_dim, dim, **options)
+        linear = partial(nn.Linear, bias=bias, device=device, dtype=dtype)
+        self.query = linear(dim, heads * head_dim)
+        self.key_value = linear(memory_dim or dim, 2 * kv_heads * head_dim)
+        self.output = linear(heads * head_dim, dim)
         for weight in (self.query.weight, *self.key_value.weight.chunk(2), self.output.weight):
             nn.init.xavier_uniform_(weight)
         for layer in (self.query, self.key_value, self.output):
@@ -80,6 +82,11 @@ class MultiHeadAttention(nn.Module):
         after what the cache held: `offset` grows by its length); cross-attention projects the memory at the first
         call only, and reads the cache after that.
         """
+        if self.rotary is not None and memory is not None:
+            raise ValueError(
+                "rotary turns queries and keys of one sequence by their positions in it; build the layer without rotary "
+                "for a memory"
+            )
         query = self._split(self.query(inputs), self.heads)
         if memory is not None and cache is not None and cache.length:
             key, value = cache.key, cache.value
@@ -88,9 +95,7 @@ class MultiHeadAttention(nn.Module):
         if memory is None and cache is not None:
             offset = offset + cache.length
         if self.rotary is not None:
-            query = self.rotary(query, offset)
-            if memory is None:
-                key = self.rotary(key, offset)
+            query, key = self.rotary(query, offset), self.rotary(key, offset)
         if cache is not None and (memory is None or not cache.length):
             cache.append(key, value)
             key, value = cache.key, cache.value

@@ -32,7 +32,7 @@ class FeedForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """`norm(x + dropout(f(x)))` (post-norm, Vaswani et al. 2017), or `x + dropout(f(norm(x)))` (pre-norm, Xiong et al. 2020)."""
+    """`x + dropout(f(norm(x)))` (pre-norm, Xiong et al. 2020) or `norm(x + dropout(f(x)))` (post-norm, Vaswani et al. 2017)."""
 
     def __init__(self, dim: int, *, pre_norm: bool, dropout: float) -> None:
         super().__init__()
@@ -49,7 +49,9 @@ class Residual(nn.Module):
 class EncoderBlock(nn.Module):
     """Self-attention, then a feed-forward layer."""
 
-    def __init__(self, attention: MultiHeadAttention, feed_forward: FeedForward, *, pre_norm: bool, dropout: float) -> None:
+    def __init__(
+        self, attention: MultiHeadAttention, feed_forward: FeedForward, *, pre_norm: bool, dropout: float
+    ) -> None:
         super().__init__()
         dim = feed_forward.inner.in_features
         self.attention, self.feed_forward = attention, feed_forward

@@ -3,8 +3,6 @@
 from jaxtyping import Float, Int
 from torch import Tensor
 
-import torch
-
 
 class KeyValueCache:
     """The keys and values that one attention layer has seen, growing along `keys`; rows follow the batch.

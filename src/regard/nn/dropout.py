@@ -14,7 +14,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0.0 <= p < 1.0:
+        if not 0.0 <= p < 1.0 - 2**-17:  # what is nearer to 1 is rounded to it
             raise ValueError(f"dropout is a probability, 0 <= p < 1; got {p}")
         self.p = p
 

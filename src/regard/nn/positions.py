@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Sinusoidal(nn.Module):
-    """`x + PE` with `PE[t, 2i] = sin(t / 10000^(2i/dim))`, `PE[t, 2i+1] = cos(...)` (Vaswani et al. 2017); any length."""
+    """`x + PE`, `PE[t, 2i] = sin(t / 10000^(2i/dim))`, `PE[t, 2i+1] = cos(...)` (Vaswani et al. 2017); any length."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ def linear_cross_entropy(
         ignore: rows with this target do not count.
 
     Returns:
-        A scalar in float32, 0 where no row counts.
+        A scalar in float32 (float64 for inputs in float64), 0 where no row counts.
     """
     if hidden.shape[0] != target.shape[0] or hidden.shape[1] != weight.shape[1]:
         raise ValueError(
@@ -37,6 +37,11 @@ def linear_cross_entropy(
         )
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    if torch.is_autocast_enabled(hidden.device.type) and hidden.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(hidden.device.type)  # as autocast does for a linear layer
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+    if not torch.is_grad_enabled():  # then the gradients are not worth computing
+        hidden, weight = hidden.detach(), weight.detach()
     counted = target != ignore
     loss: Tensor = _LinearCrossEntropy.apply(hidden[counted], weight, target[counted], label_smoothing)
     return loss
@@ -49,12 +54,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> Tensor:  # type: ignore[no-untyped-def]
         rows, vocabulary = hidden.shape[0], weight.shape[0]
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        wide = torch.promote_types(hidden.dtype, torch.float32)  # in which is summed
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
-        total = hidden.new_zeros((), dtype=torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=wide) if needs_weight else None
+        total = hidden.new_zeros((), dtype=wide)
         for start in range(0, rows, _ROWS):
             block = slice(start, min(start + _ROWS, rows))
-            logits = (hidden[block] @ weight.T).float()
+            logits = (hidden[block] @ weight.T).to(wide)
             index = target[block].unsqueeze(-1)
             chosen, mean = logits.gather(-1, index).squeeze(-1), logits.mean(-1)
             top = logits.amax(-1, keepdim=True)
@@ -72,7 +78,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None:
                 torch.mm(logits, weight, out=grad_hidden[block])
             if grad_weight is not None:
-                grad_weight.addmm_(logits.T.float(), hidden[block].float())
+                grad_weight.addmm_(logits.T.to(wide), hidden[block].to(wide))
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.rows, ctx.dtype = max(rows, 1), weight.dtype
         return total / ctx.rows

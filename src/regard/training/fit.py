@@ -51,7 +51,6 @@ def fit(task: Task, options: TrainingOptions, run: RunDirectory, *, resume: bool
     if resume:
         state = load_checkpoint(run.checkpoint_path)
         progress = Progress.from_state_dict(state["progress"])
-        run.forget_metrics_after(progress.step)
     device = torch.device(choose_device(options.device))
     task.model.to(device)
     if state is not None:
@@ -61,6 +60,7 @@ def fit(task: Task, options: TrainingOptions, run: RunDirectory, *, resume: bool
                 f"the run was started with {state['batches_an_epoch']} batches an epoch, and the data now "
                 f"make {len(task.batches)}: resume with the data and the options that it was started with"
             )
+        run.forget_metrics_after(progress.step)  # not before the task is known to be the run's own
     _train(task, options, run, progress, state, device)
     task.model.to(device)  # Lightning moves it to the CPU when it is done
     return _finish(task, options, run, progress)
@@ -184,6 +184,8 @@ def _quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         # Lightning builds a tree specification the way torch is about to retire.
         warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
+        # Whoever says `device: cpu` beside a GPU means it.
+        warnings.filterwarnings("ignore", message="GPU available but not used")
         for logger in loggers:
             logger.setLevel(logging.WARNING)
         try:

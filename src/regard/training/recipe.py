@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,9 +12,7 @@ import yaml
 R = TypeVar("R")
 
 
-def parse_recipe(
-    recipe: type[R], arguments: Sequence[str], *, config: Path | None = None, program: str = ""
-) -> R:
+def parse_recipe(recipe: type[R], arguments: Sequence[str], *, config: Path | None = None, program: str = "") -> R:
     """The recipe that a YAML file and flags describe; flags win.
 
     Args:
@@ -33,13 +31,21 @@ def parse_recipe(
         flag = argument.split("=", 1)[0]
         if flag.startswith("--") and flag not in known | {"--help"}:
             raise ValueError(f"unknown flag {flag}{_nearest(flag, known)}")
+    given = {argument.split("=", 1)[0] for argument in arguments}
+    for field in fields(recipe):  # type: ignore[arg-type]
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in values and not {f"--{field.name}", "--help"} & given:
+            raise ValueError(f"{field.name} is missing: give it as --{field.name} {field.name.upper()}")
     return _instance(recipe, values, list(arguments), program)
 
 
 def recipe_of(recipe: type[R], values: Mapping[str, Any], where: str) -> R:
     """The recipe that plain values describe, as `recipe_values` made them; `where` is named in errors."""
     check_keys(recipe, values, where)
-    return _instance(recipe, values, [], "")
+    try:
+        return _instance(recipe, values, [], "")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def recipe_values(recipe: Any) -> dict[str, Any]:
@@ -50,15 +56,15 @@ def recipe_values(recipe: Any) -> dict[str, Any]:
 def check_keys(recipe: type, values: Any, where: str, prefix: str = "") -> None:
     """Raise ValueError at a key that the recipe does not know, naming the nearest one that it does."""
     if not isinstance(values, Mapping):
-        raise ValueError(
-            f"{where}: {prefix.rstrip('.') or 'the file'} must be a mapping of options, got {values!r}"
-        )
+        raise ValueError(f"{where}: {prefix.rstrip('.') or 'the file'} must be a mapping of options, got {values!r}")
     known = {field.name: field.type for field in fields(recipe)}
     for key, value in values.items():
         if key not in known:
             raise ValueError(f"{where}: unknown key {prefix}{key}{_nearest(str(key), known, prefix)}")
         if is_dataclass(known[key]):
             check_keys(known[key], value, where, f"{prefix}{key}.")  # type: ignore[arg-type]
+        elif known[key] is str and not isinstance(value, str):
+            raise ValueError(f'{where}: {prefix}{key} must be a text, got {value!r}; write it in quotes: {key}: "..."')
 
 
 def option_names(recipe: type, prefix: str = "") -> Iterator[str]:
@@ -105,4 +111,4 @@ def _flags(recipe: type, values: Mapping[str, Any], prefix: str = "") -> Iterato
         if is_dataclass(field.type):
             yield from _flags(field.type, value, f"{prefix}{field.name}.")  # type: ignore[arg-type]
         else:
-            yield f"--{prefix}{field.name}={value if isinstance(value, str) else json.dumps(value)}"
+            yield f"--{prefix}{field.name}={value if isinstance(value, str) else json.dumps(value, default=str)}"

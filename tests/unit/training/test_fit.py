@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,33 @@ def measured(run: RunDirectory) -> list[dict]:
 def assert_same(run: RunDirectory, whole: RunDirectory) -> None:
     assert measured(run) == measured(whole)
     assert run.weights_path.read_bytes() == whole.weights_path.read_bytes()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def killed(tmp_path_factory) -> Iterator[tuple[subprocess.Popen, RunDirectory]]:
+    """A process that kills itself when half of its twelfth checkpoint is written, beside the other tests."""
+    run = new_run(tmp_path_factory.mktemp("killed"), "run")
+    program = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from toy import Toy
+from regard.training import RunDirectory, TrainingOptions, files, fit
+assert not {{"lightning", "matplotlib", "rich"}} & set(sys.modules), "imported before anything is trained"
+flush, saved = os.fsync, []
+def fsync(descriptor):
+    path = os.readlink(f"/proc/self/fd/{{descriptor}}")
+    saved.extend([path] if path.endswith(".resume.ckpt.partial") else [])
+    if len(saved) == 12:
+        os.truncate(path, 1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+    flush(descriptor)
+files.os.fsync = fsync
+fit(Toy(), {OPTIONS!r}, RunDirectory.open({str(run.path)!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    yield process, run
+    process.kill()
+    process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +105,7 @@ def test_the_first_step_is_the_tasks_own(toy, whole):
     assert whole.read_metrics()[0]["loss"] == task.loss(next(iter(task.batches))).item()
 
 
-@pytest.mark.parametrize("step", [1, 2, 7, 8, 11, 14, 15, 21])
+@pytest.mark.parametrize("step", [1, 7, 8, 11, 21])
 def test_killed_at_any_step_and_resumed_is_the_same_run(toy, tmp_path, whole, step):
     run = new_run(tmp_path, "run")
     with pytest.raises(Kill):
@@ -99,31 +127,12 @@ def test_killed_again_and_again_with_lines_of_several_steps(toy, tmp_path):
     assert [row["step"] for row in measured(run) if row["kind"] == "step"] == [3, 6, 7, 9, 12, 14, 15, 18, 21]
 
 
-def test_sigkill_in_the_middle_of_a_checkpoint(tmp_path, whole):
-    run = new_run(tmp_path, "run")
-    program = f"""
-import os, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from toy import Toy
-from regard.training import RunDirectory, TrainingOptions, files, fit
-assert not {{"lightning", "matplotlib", "rich"}} & set(sys.modules), "imported before anything is trained"
-flush, saved = os.fsync, []
-def fsync(descriptor):
-    path = os.readlink(f"/proc/self/fd/{{descriptor}}")
-    saved.extend([path] if path.endswith(".resume.ckpt.partial") else [])
-    if len(saved) == 12:
-        os.truncate(path, 1000)
-        os.kill(os.getpid(), signal.SIGKILL)
-    flush(descriptor)
-files.os.fsync = fsync
-options = {OPTIONS!r}
-fit(Toy(), options, RunDirectory.open({str(run.path)!r}))
-"""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+def test_sigkill_in_the_middle_of_a_checkpoint(toy, killed, whole):
+    process, run = killed
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, errors
     assert (run.path / ".resume.ckpt.partial").exists()
-    from_module = sys.modules["regard_training_toy"]
-    fit(from_module.Toy(), OPTIONS, run, resume=True)
+    fit(toy.Toy(), OPTIONS, run, resume=True)
     assert_same(run, whole)
     assert not (run.path / ".resume.ckpt.partial").exists()
 
@@ -246,6 +255,12 @@ def test_patience_ends_training_and_a_resumed_run_stays_ended(toy, tmp_path):
     assert task.steps == 0
 
 
+def test_a_metric_that_is_no_number_is_worse_than_any(toy, tmp_path):
+    run = new_run(tmp_path, "run")
+    fit(toy.Toy(scores=[float("nan"), -5, -7, -5]), replace(OPTIONS, average=0), run)
+    assert [row["best"] for row in run.read_metrics() if row["kind"] == "epoch"] == [True, True, False]
+
+
 def test_validation_every_second_epoch_and_the_last(toy, tmp_path):
     run = new_run(tmp_path, "run")
     fit(toy.Toy(), replace(OPTIONS, validate_every=2), run)
@@ -271,10 +286,12 @@ def test_other_data_or_another_model_cannot_resume(toy, tmp_path):
     task.model[3] = torch.nn.Linear(11, 2)
     with pytest.raises(ValueError, match=r"resume.ckpt does not fit the model: 3.weight is \(1, 11\)"):
         fit(task, OPTIONS, run, resume=True)
+    before = run.read_metrics()
     task = toy.Toy()
     task.batches = [*task.batches][:5]
     with pytest.raises(ValueError, match="started with 7 batches an epoch, and the data now make 5"):
         fit(task, OPTIONS, run, resume=True)
+    assert run.read_metrics() == before
 
 
 def test_nothing_to_train_on(toy, tmp_path):

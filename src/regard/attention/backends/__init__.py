@@ -1,1 +1,1 @@
-"""Implementations of the mechanism, one file each. They never import each other; `capabilities` tells what each can do."""
+"""Implementations of the mechanism, a file each; they never import each other. See `capabilities` for what each can."""

@@ -26,22 +26,29 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
 
 def _prepare(call: Call) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Widened, cleaned of what nobody may see, and with the key and value heads repeated for grouped queries."""
-    query, key, value = (tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in (call.query, call.key, call.value))
-    mask = call.lowered_mask
-    groups = call.place.heads // key.shape[1]
+    query, key, value = (
+        tensor if tensor.dtype == torch.float64 else tensor.float()
+        for tensor in (call.query, call.key, call.value)
+    )
+    mask = None if call.lowered_mask is None or call.lowered_mask.everything else call.lowered_mask
+    kv_heads, groups = key.shape[1], call.place.heads // key.shape[1]
+    if mask is not None:
+        # What no query may see (padding, be it NaN) and queries that see nothing must reach neither results nor
+        # gradients, also not those of a score's projections.
+        query = query.masked_fill(~mask.rows, 0.0)
+        key, value = (tensor.masked_fill(~mask.seen(kv_heads), 0.0) for tensor in (key, value))
     if not call.prepared:
         key = call.score.prepare(key).keys
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    if mask is None or mask.everything:
-        return query, key, value, None
-    # What no query may see (padding, be it NaN) and queries that see nothing must reach neither results nor gradients.
-    query = query.masked_fill(~mask.rows, 0.0)
-    key, value = (tensor.masked_fill(~mask.columns, 0.0) for tensor in (key, value))
-    return query, key, value, mask.allowed
+        if mask is not None and mask.columns.shape[1] > 1:  # heads that share a key may hide it differently
+            key, value = (tensor.masked_fill(~mask.columns, 0.0) for tensor in (key, value))
+    return query, key, value, None if mask is None else mask.allowed
 
 
-def _drop(weights: Float[Tensor, "batch heads queries keys"], call: Call) -> Float[Tensor, "batch heads queries keys"]:
+def _drop(
+    weights: Float[Tensor, "batch heads queries keys"], call: Call
+) -> Float[Tensor, "batch heads queries keys"]:
     if call.dropout == 0.0:
         return weights
     kept = keep_all(call.seed, call.dropout, tuple(weights.shape), weights.device)

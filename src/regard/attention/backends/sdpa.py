@@ -16,7 +16,13 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     scores = call.lowered
     assert isinstance(scores, DotScores)  # `capabilities` has seen to it
     mask, bias, causal = None, scores.bias, False
-    if isinstance(call.mask, Causal) and call.place.documents is None and call.place.offset == 0 and bias is None:
+    if (
+        isinstance(call.mask, Causal)
+        and call.place.documents is None
+        and isinstance(call.place.offset, int)
+        and call.place.offset == 0
+        and bias is None
+    ):
         causal = True
     elif call.lowered_mask is not None and not call.lowered_mask.everything:
         mask = call.lowered_mask.allowed

@@ -1,5 +1,6 @@
 """What the command line does with translation: train, resume, load."""
 
+import shutil
 from pathlib import Path
 
 from regard.data.parallel import ParallelText, read_parallel
@@ -29,8 +30,13 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     )
     task = Translation(recipe, tokenizers, pairs, validation)
     run = RunDirectory.create(path, {"task": "translation", **recipe_values(recipe)})
-    tokenizers.save(run.tokenizer_path)
-    fit(task, recipe.training, run)
+    try:
+        tokenizers.save(run.tokenizer_path)
+        fit(task, recipe.training, run)
+    except BaseException:
+        if not run.checkpoint_path.exists():  # stopped before its first step: there is nothing to resume
+            shutil.rmtree(run.path)
+        raise
     return run
 
 

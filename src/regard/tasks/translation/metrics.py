@@ -49,9 +49,7 @@ def all_scores(outputs: Sequence[str], references: Sequence[str], *, language: s
     normalizer, tokenizer = MosesPunctNormalizer(lang=language), MosesTokenizer(lang=language)
 
     def moses(texts: Sequence[str]) -> list[str]:
-        return [
-            tokenizer.tokenize(normalizer.normalize(text.lower()), return_str=True, escape=False) for text in texts
-        ]
+        return [tokenizer.tokenize(normalizer.normalize(text.lower()), return_str=True, escape=False) for text in texts]
 
     tokenised = BLEU(tokenize="none", force=True)
     plain, lower, character = BLEU(), BLEU(lowercase=True), CHRF()

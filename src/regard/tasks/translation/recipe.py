@@ -137,4 +137,3 @@ class Recipe:
     metric: Metric = "bleu"
     training: TrainingOptions = field(default_factory=TrainingOptions)
     decoding: Beam = field(default_factory=Beam)
-

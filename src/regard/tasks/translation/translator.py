@@ -43,9 +43,7 @@ class Translator:
     def __init__(self, model: Transformer | RecurrentSeq2Seq, tokenizers: Tokenizers, recipe: Recipe) -> None:
         self.model, self.tokenizers, self.recipe = model.eval(), tokenizers, recipe
 
-    def predict(
-        self, texts: Sequence[str], options: Greedy | Beam | Sampling | None = None
-    ) -> list[list[Output]]:
+    def predict(self, texts: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> list[list[Output]]:
         """The translations of each text, best first, by `options` or as the recipe says."""
         options = self.recipe.decoding if options is None else options
         sources = self.tokenizers.source.encode(texts)
@@ -73,9 +71,7 @@ class Translator:
         What is not given is as in the recipe: its folder, its test pairs, its search.
         """
         files = self.recipe.files
-        pairs = read_parallel(
-            data or self.recipe.data, split or files.test, source=files.source, target=files.target
-        )
+        pairs = read_parallel(data or self.recipe.data, split or files.test, source=files.source, target=files.target)
         outputs = [found[0].text for found in self.predict(pairs.sources, options)]
         return metrics.all_scores(outputs, pairs.targets, language=files.target), outputs
 
@@ -119,16 +115,12 @@ def build(recipe: Recipe, tokenizers: Tokenizers) -> Transformer | RecurrentSeq2
 class Translation:
     """What the training engine needs of translation: a model, batches, a loss and a validation."""
 
-    def __init__(
-        self, recipe: Recipe, tokenizers: Tokenizers, train: ParallelText, validation: ParallelText
-    ) -> None:
+    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, train: ParallelText, validation: ParallelText) -> None:
         self.recipe, self.tokenizers, self.validation = recipe, tokenizers, validation
         self.metric = recipe.metric
         torch.manual_seed(recipe.training.seed)
         self.model = build(recipe, tokenizers)
-        self.batches = TokenBatches(
-            *self._encode(train), tokens=recipe.batch_tokens, seed=recipe.training.seed
-        )
+        self.batches = TokenBatches(*self._encode(train), tokens=recipe.batch_tokens, seed=recipe.training.seed)
         self._validation = TokenBatches(*self._encode(validation), tokens=recipe.batch_tokens, seed=0)
 
     def _encode(self, pairs: ParallelText) -> tuple[list[list[int]], list[list[int]]]:
@@ -154,7 +146,8 @@ class Translation:
         total, count = 0.0, 0
         for pairs in self._validation.order(0):
             batch = collate(
-                [self._validation.sources[pair] for pair in pairs], [self._validation.targets[pair] for pair in pairs]
+                [self._validation.sources[pair] for pair in pairs],
+                [self._validation.targets[pair] for pair in pairs],
             ).to(device)
             total += float(self._loss(batch, 0.0)) * batch.tokens
             count += batch.tokens

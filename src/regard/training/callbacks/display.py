@@ -52,6 +52,7 @@ class Display(Callback):
                 TextColumn("{task.fields[numbers]}"),
                 console=Console(stderr=True),
                 expand=True,
+                transient=True,  # the lines of the epochs stay
                 refresh_per_second=4,
             )
             self.bar.add_task("", total=self.total, completed=self.progress.step, epoch="", numbers="")

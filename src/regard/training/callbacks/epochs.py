@@ -1,5 +1,7 @@
 """The end of an epoch: its weights, its validation, and whether it is the best."""
 
+import math
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from regard.training.callbacks.metrics import Metrics
@@ -81,8 +83,9 @@ class Epochs(Callback):
     def _judge(self, number: int, cut: bool) -> bool:
         """Whether this epoch is the best so far; if so, its weights are the run's."""
         value = self.validation[self.task.metric]
-        # Not (value > best) turns a metric that is no number into a worse one.
-        if self.progress.best is not None and not value > self.progress.best:
+        if math.isnan(value):  # worse than any number
+            value = -math.inf
+        if self.progress.best is not None and value <= self.progress.best:
             self.progress.stale += not cut
             return False
         self.run.save_weights(self.task.model)

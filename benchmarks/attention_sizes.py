@@ -1,0 +1,48 @@
+"""Where `reference` is faster than `sdpa` on a CPU: forward and backward by length, at a constant number of tokens.
+
+    python benchmarks/attention_sizes.py
+
+The rule in `regard.attention.capabilities` (`is_small`) comes from this table.
+"""
+
+import torch
+from timing import interleaved, machine, median
+
+import regard
+
+TOKENS, HEADS, HEAD_DIM, ROUNDS = 4096, 4, 32, 15
+
+
+def step(backend: str, length: int, mask: regard.Mask):  # type: ignore[no-untyped-def]
+    batch = max(TOKENS // length, 1)
+    tensors = [torch.randn(batch, length, HEADS, HEAD_DIM).transpose(1, 2).requires_grad_() for _ in range(3)]
+    gradient = torch.randn(batch, length, HEADS, HEAD_DIM).transpose(1, 2)
+
+    def run() -> None:
+        regard.attend(*tensors, mask=mask, backend=backend).backward(gradient)
+
+    return run
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    print(machine())
+    print(
+        f"\n{TOKENS} tokens, {HEADS} heads of {HEAD_DIM}, float32, forward and backward, medians of {ROUNDS}\n"
+    )
+    print("| length | mask | reference ms | sdpa ms | reference / sdpa |\n|---|---|---|---|---|")
+    for length in (8, 16, 32, 64, 128, 256, 512):
+        lengths = [max(length - row % 3, 1) for row in range(max(TOKENS // length, 1))]
+        for mask in (regard.Causal(), regard.Lengths(lengths)):
+            times = interleaved(
+                {name: step(name, length, mask) for name in ("reference", "sdpa")}, rounds=ROUNDS
+            )
+            ours, theirs = (1e3 * median(times[name]) for name in ("reference", "sdpa"))
+            print(
+                f"| {length} | {type(mask).__name__} | {ours:.2f} | {theirs:.2f} | {ours / theirs:.2f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Every recipe in recipes/ is one that its task understands; the tiny one is trained."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+
+from regard.tasks.registry import TASKS, task
+from regard.training.recipe import parse_recipe, recipe_of, recipe_values
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(FOLDER.rglob("*.y*ml"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(FOLDER).as_posix()
+
+
+def read(path: Path, data: Path):
+    """The recipe as `regard train TASK --config PATH --data DATA` reads it; its folder names the task."""
+    recipe = task(path.relative_to(FOLDER).parts[0]).Recipe
+    return parse_recipe(recipe, ["--data", str(data)], config=path)
+
+
+def test_the_recipes_are_these() -> None:
+    assert [name_of(path) for path in RECIPES] == [
+        "translation/multi30k.yaml",
+        "translation/multi30k_recurrent.yaml",
+        "translation/tiny.yaml",
+    ]
+
+
+def test_every_task_has_a_tiny_recipe() -> None:
+    assert {path.parent.name for path in RECIPES if path.name == "tiny.yaml"} == set(TASKS)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_a_recipe_is_understood_and_comes_back(path: Path, tmp_path: Path) -> None:
+    recipe = read(path, tmp_path)
+    assert recipe.data == str(tmp_path)
+    assert recipe_of(type(recipe), recipe_values(recipe), "here") == recipe
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = recipe_values(recipe)
+    for key, value in written.items():
+        held = values[key]
+        assert held == value if not isinstance(value, dict) else held.items() >= value.items()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_a_recipe_says_no_more_than_it_has_to(path: Path) -> None:
+    """Where the data are is said on the command line, and a comment says what the recipe is for."""
+    text = path.read_text(encoding="utf-8")
+    assert "data" not in yaml.safe_load(text)
+    assert text.startswith("# ")
+
+
+def test_the_tiny_translation_recipe_is_trained(tmp_path: Path) -> None:
+    subjects = {"the dog": "der Hund", "the man": "der Mann", "a bird": "ein Vogel", "a child": "ein Kind"}
+    verbs = {"sees": "sieht", "hears": "hört", "follows": "verfolgt", "likes": "mag", "finds": "findet"}
+    objects = {"the cat": "die Katze", "the woman": "die Frau", "the house": "das Haus", "the car": "das Auto"}
+    pairs = [
+        (" ".join(words) + ".", " ".join(part[word] for part, word in zip(parts, words, strict=True)) + ".")
+        for parts in [(subjects, verbs, objects)]
+        for words in product(*parts)
+    ]
+    splits = {"train": pairs[::5] + pairs[1::5] + pairs[2::5] + pairs[3::5], "val": pairs[4::5], "test": pairs[4::5]}
+    for name, part in splits.items():
+        (tmp_path / f"{name}.en").write_text("\n".join(source for source, _ in part) + "\n", encoding="utf-8")
+        (tmp_path / f"{name}.de").write_text("\n".join(target for _, target in part) + "\n", encoding="utf-8")
+    recipe = read(FOLDER / "translation" / "tiny.yaml", tmp_path)
+    translation = task("translation")
+    run = translation.train(recipe, tmp_path / "run")
+    epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
+    assert len(epochs) == recipe.training.epochs
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+    scores, outputs = translation.load(run).evaluate()
+    assert len(outputs) == 16
+    assert scores[0].name == "BLEU"

@@ -1,0 +1,71 @@
+"""Autocast casts as it does for torch's own call: everything to its dtype, except float64."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+import regard
+
+BACKENDS = ("reference", "sdpa")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("target", [torch.bfloat16, torch.float16])
+def test_to_its_dtype(backend: str, given: torch.dtype, target: torch.dtype) -> None:
+    query, key, value = torch.randn(3, 2, 3, 5, 7).to(given)
+    with torch.autocast("cpu", dtype=target):
+        context = regard.attend(query, key, value, backend=backend)
+        theirs = functional.scaled_dot_product_attention(query, key, value)
+    assert context.dtype == theirs.dtype == target
+    cast = regard.attend(query.to(target), key.to(target), value.to(target), backend=backend)
+    assert torch.equal(context, cast)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_mixed_dtypes_become_one(backend: str) -> None:
+    """As they come out of the layers of a model under autocast."""
+    query, key, value = torch.randn(3, 2, 3, 5, 7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        context = regard.attend(query, key.bfloat16(), value.half(), backend=backend)
+    assert context.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_float64_is_left(backend: str) -> None:
+    query, key, value = torch.randn(3, 2, 3, 5, 7, dtype=torch.float64)
+    expected = regard.attend(query, key, value, backend=backend)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        context = regard.attend(query, key, value, backend=backend)
+        assert functional.scaled_dot_product_attention(query, key, value).dtype == torch.float64
+        with pytest.raises(TypeError, match="must share a dtype, got torch.float64, torch.bfloat16"):
+            regard.attend(query, key.float(), value)
+    assert torch.equal(context, expected)
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        regard.General(7, heads=3),
+        regard.Additive(7, 5, heads=3),
+        regard.SoftCap(regard.Dot(), 2.0),
+        regard.Dot() + regard.Bias(torch.randn(5, 5)),
+    ],
+    ids=["general", "additive", "soft cap", "bias"],
+)
+def test_nothing_inside_is_cast_again(score: regard.Score) -> None:
+    """The scores of 16-bit queries and keys are computed in float32 under autocast too."""
+    query, key, value = torch.randn(3, 2, 3, 5, 7).bfloat16()
+    expected = regard.attend(query, key, value, score=score)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        context, seen = regard.observe(query, key, value, score=score, record=[regard.Weights()])
+    assert torch.equal(context, expected)
+    assert seen.weights.dtype == torch.float32
+
+
+def test_gradients_come_back_in_the_dtype_of_the_inputs() -> None:
+    query, key, value = (torch.randn(2, 3, 5, 7, requires_grad=True) for _ in range(3))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        context = regard.attend(query, key, value, mask=regard.Causal())
+    context.float().sum().backward()
+    assert all(tensor.grad.dtype == torch.float32 for tensor in (query, key, value))

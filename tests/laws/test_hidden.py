@@ -1,0 +1,114 @@
+"""What nobody may see reaches nothing, be it NaN; what may be seen reaches those who see it, and nobody else."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import regard
+from regard.attention.capabilities import TABLE, Feature
+from tests.laws.scenes import Scene, expressions, scenes
+
+STRANGE = (torch.nan, torch.inf, -torch.inf)
+PROMISED = [name for name, features in TABLE.items() if Feature.HIDDEN_NAN in features]
+
+
+def draw(scene: Scene) -> list[Tensor]:
+    query = torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=torch.float64)
+    key = torch.randn(scene.batch, scene.heads, scene.keys, 3, dtype=torch.float64)
+    return [query, key, torch.randn(scene.batch, scene.heads, scene.keys, 5, dtype=torch.float64)]
+
+
+def test_the_reference_promises_it() -> None:
+    assert "reference" in PROMISED
+
+
+@pytest.mark.parametrize("backend", PROMISED)
+@given(data=st.data())
+def test_what_nobody_may_see_reaches_nothing(backend: str, data: st.DataObject) -> None:
+    """Neither contexts, nor observations, nor any gradient, a learned score's among them."""
+    scene = data.draw(scenes())
+    drawn = data.draw(expressions(scene))
+    strange = data.draw(st.sampled_from(STRANGE))
+    score: regard.Score = regard.ScaledDot()
+    if data.draw(st.booleans()):
+        score = regard.Additive(3, 2, heads=scene.heads, dtype=torch.float64)
+    sees = drawn.matrix(scene)
+    clean = draw(scene)
+    dirty = [tensor.clone() for tensor in clean]
+    dirty[0][~sees.any(-1)] = strange
+    for tensor in dirty[1:]:
+        tensor[~sees.any(-2)] = strange
+    probe = torch.randn(scene.batch, scene.heads, scene.queries, 5, dtype=torch.float64)
+    results = []
+    for tensors in (clean, dirty):
+        learned = list(score.parameters()) if isinstance(score, torch.nn.Module) else []
+        leaves = [tensor.requires_grad_() for tensor in tensors] + learned
+        context, seen = regard.observe(
+            *tensors,
+            score=score,
+            mask=drawn.mask,
+            offset=scene.offsets,
+            record=[regard.Entropy(), regard.Received(), regard.LogSumExp()],
+            backend=backend,
+        )
+        loss = (context * probe).sum() + seen.entropy.sum() + seen.received.square().sum()
+        loss = loss + seen.logsumexp[sees.any(-1)].sum()
+        gradients = torch.autograd.grad(loss, leaves)
+        results.append([context, *seen.values(), *gradients])
+    for expected, given_ in zip(*results, strict=True):
+        assert torch.equal(given_, expected)
+
+
+@pytest.mark.parametrize("backend", PROMISED)
+@given(data=st.data())
+def test_heads_that_share_a_key_hide_it_for_themselves(backend: str, data: st.DataObject) -> None:
+    """A strange key that only some heads of a group may see is hidden from the others, forward and backward."""
+    seed = data.draw(st.integers(0, 999))
+    allowed = torch.rand(2, 6, 5, 7, generator=torch.Generator().manual_seed(seed)) < 0.3
+    query = torch.randn(2, 6, 5, 3, dtype=torch.float64, requires_grad=True)
+    key, value = torch.randn(2, 2, 2, 7, 3, dtype=torch.float64)
+    data.draw(st.sampled_from((key, value)))[1, 0, 4] = torch.nan
+    context = regard.attend(query, key, value, mask=regard.Dense(allowed), backend=backend)
+    expected = torch.zeros(2, 6, 5, dtype=torch.bool)
+    expected[1, :3] = allowed[1, :3, :, 4]
+    assert torch.equal(context.isnan().any(-1), expected)
+    context.sum().backward()
+    hidden = ~expected.any(-1)  # the heads to which nothing is strange
+    assert query.grad[hidden].isfinite().all()
+
+
+@pytest.mark.parametrize("backend", PROMISED)
+@pytest.mark.parametrize("which", ["query", "key", "value"])
+@given(data=st.data())
+def test_what_may_be_seen_reaches_those_who_see_it(backend: str, which: str, data: st.DataObject) -> None:
+    scene = data.draw(scenes())
+    drawn = data.draw(expressions(scene))
+    sees = drawn.matrix(scene)
+    query, key, value = draw(scene)
+    row, head = data.draw(st.integers(0, scene.batch - 1)), data.draw(st.integers(0, scene.heads - 1))
+    length = scene.queries if which == "query" else scene.keys
+    place = (row, head, data.draw(st.integers(0, length - 1)))
+    expected = torch.zeros(scene.batch, scene.heads, scene.queries, dtype=torch.bool)
+    if which == "query":
+        query[place] = torch.nan
+        expected[place] = sees[place].any()
+    else:
+        (key if which == "key" else value)[place] = torch.nan
+        expected[row, head] = sees[row, head, :, place[2]]
+    context = regard.attend(query, key, value, mask=drawn.mask, offset=scene.offsets, backend=backend)
+    assert torch.equal(context.isnan().any(-1), expected)
+    assert torch.equal(context.isnan().all(-1), expected)
+
+
+@pytest.mark.parametrize("backend", PROMISED)
+def test_one_strange_number_of_a_value_reaches_its_own_column(backend: str) -> None:
+    query, key, value = draw(Scene(batch=2, heads=3, queries=5, keys=7))
+    value[0, 1, 3, 2], value[0, 1, 4, 2] = torch.inf, torch.nan
+    context = regard.attend(query, key, value, mask=regard.Causal(), backend=backend)
+    expected = torch.ones_like(context, dtype=torch.bool)
+    expected[0, 1, 3:, 2] = False
+    assert torch.equal(context.isfinite(), expected)
+    assert float(context[0, 1, 3, 2]) == torch.inf
+    assert context[0, 1, 4, 2].isnan()

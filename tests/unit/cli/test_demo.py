@@ -1,0 +1,32 @@
+"""`regard demo` in tiny form: data, training, evaluation, unseen inputs, the page."""
+
+import pytest
+
+from regard.tasks import dates
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    for split in ("validation", "test"):
+        monkeypatch.setitem(dates.SIZES, split, 7)
+
+
+def test_the_whole_road(regard, tmp_path):
+    run = tmp_path / "run"
+    done = regard("demo", "--run", run, "--pairs", 97, "--epochs", 1)
+    assert done.status == 0, done.err
+    assert "made 97 pairs in" in done.err
+    assert "held-out test set:" in done.out
+    assert "exact match" in done.out
+    for text, iso in dates.EXAMPLES.items():
+        (line,) = (line for line in done.out.splitlines() if line.startswith(f"  {text} "))
+        assert line.endswith(("right", f"wrong, it is {iso}"))
+    assert f"Try: regard predict {run} " in done.out
+    assert {"attention.html", "attention-4.png", "weights.safetensors"} <= {path.name for path in run.iterdir()}
+    assert (tmp_path / "run-data" / "test.iso").exists()
+
+
+def test_a_run_that_is_there_keeps_its_data(regard, tmp_path):
+    (tmp_path / "run").mkdir()
+    assert "choose another, for example --run" in regard("demo", "--run", tmp_path / "run").told("demo")
+    assert not (tmp_path / "run-data").exists()
