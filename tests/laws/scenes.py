@@ -6,6 +6,7 @@ itself.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -70,9 +71,9 @@ class Scene:
         table = None
         if self.packing is not None:
             rows, queries = range(self.batch), range(self.queries)
-            table = torch.tensor(
-                [[self.packing.document(row, query)[:2] for query in queries] for row in rows]
-            ).view(self.batch, self.queries, 2)
+            table = torch.tensor([[self.packing.document(row, query)[:2] for query in queries] for row in rows]).view(
+                self.batch, self.queries, 2
+            )
         return Place(
             batch=self.batch,
             heads=self.heads,
@@ -85,12 +86,20 @@ class Scene:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Meaning:
-    """A mask, and the pairs (row, head, query, key) that it allows."""
+    """A mask, and the pairs (row, head, query, key) that it allows.
 
-    mask: regard.Mask
+    The mask is built where a test asks for it: hypothesis forbids Python's random numbers while it draws, and the
+    run-time checks of types use them.
+    """
+
+    build: Callable[[], regard.Mask]
     sees: Callable[[int, int, int, int], bool]
+
+    @cached_property
+    def mask(self) -> regard.Mask:
+        return self.build()
 
     def __repr__(self) -> str:
         return repr(self.mask)
@@ -116,49 +125,38 @@ def scenes(draw: st.DrawFn, *, packed: bool | None = None, square: bool = False)
     queries = draw(LENGTHS)
     keys = queries if square else draw(LENGTHS)
     offset = draw(
-        st.one_of(
-            st.just(0), st.integers(-3, 7), st.lists(st.integers(-3, 7), min_size=batch, max_size=batch)
-        )
+        st.one_of(st.just(0), st.integers(-3, 7), st.lists(st.integers(-3, 7), min_size=batch, max_size=batch))
     )
     packing = None
     if draw(st.booleans()) if packed is None else packed:
         documents = draw(st.integers(1, 3))
-        packing = Packing(
-            *([draw(splits(size, documents)) for _ in range(batch)] for size in (queries, keys))
-        )
+        packing = Packing(*([draw(splits(size, documents)) for _ in range(batch)] for size in (queries, keys)))
     return Scene(batch=batch, heads=heads, queries=queries, keys=keys, offset=offset, packing=packing)
 
 
 @st.composite
 def leaves(draw: st.DrawFn, scene: Scene, *, dense: bool = True) -> Meaning:
-    """One mask, of any kind."""
-    kinds = ["causal", "window", "prefix", "lengths"]
-    kinds += ["dense"] * dense + ["documents"] * (scene.packing is not None)
-    match draw(st.sampled_from(kinds)):
+    """One mask, of any kind but `Documents`."""
+    kinds = ["causal", "window", "prefix", "lengths", "dense"]
+    match draw(st.sampled_from(kinds if dense else kinds[:-1])):
         case "causal":
-            return Meaning(regard.Causal(), lambda b, h, i, j: j <= scene.stand(b, i))
+            return Meaning(regard.Causal, lambda b, h, i, j: j <= scene.stand(b, i))
         case "window":
             left, right = draw(st.integers(0, 4)), draw(st.none() | st.integers(0, 4))
             after = left if right is None else right
             return Meaning(
-                regard.Window(left, right),
+                lambda: regard.Window(left, right),
                 lambda b, h, i, j: scene.stand(b, i) - left <= j <= scene.stand(b, i) + after,
             )
         case "prefix":
             length = draw(st.integers(0, 12))
-            return Meaning(regard.Prefix(length), lambda b, h, i, j: j < scene.origin(b, i) + length)
+            return Meaning(lambda: regard.Prefix(length), lambda b, h, i, j: j < scene.origin(b, i) + length)
         case "lengths":
             starts = [draw(st.integers(0, scene.keys)) for _ in range(scene.batch)]
             lengths = [draw(st.integers(0, scene.keys - start)) for start in starts]
             return Meaning(
-                regard.Lengths(lengths, start=starts),
+                lambda: regard.Lengths(lengths, start=starts),
                 lambda b, h, i, j: starts[b] <= j < starts[b] + lengths[b],
-            )
-        case "documents":
-            packing = scene.packing
-            return Meaning(
-                packing.mask(),
-                lambda b, h, i, j: packing.document(b, i)[1] <= j < packing.document(b, i)[2],
             )
         case _:
             full = (scene.batch, scene.heads, scene.queries, scene.keys)
@@ -167,36 +165,41 @@ def leaves(draw: st.DrawFn, scene: Scene, *, dense: bool = True) -> Meaning:
             tensor = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.6
             table = tensor.expand(full).tolist()
             axes = draw(st.integers(0, next((axis for axis in range(4) if shape[axis] > 1), 3)))
-            return Meaning(
-                regard.Dense(tensor.reshape(shape[axes:])), lambda b, h, i, j: table[b][h][i][j]
-            )
+            return Meaning(lambda: regard.Dense(tensor.reshape(shape[axes:])), lambda b, h, i, j: table[b][h][i][j])
+
+
+@st.composite
+def expressions(draw: st.DrawFn, scene: Scene, *, dense: bool = True) -> Meaning:
+    """Up to three masks joined by `&`, `|` and `~`; in a packed scene one of them is its `Documents`."""
+    count = draw(st.integers(1, 3))
+    meanings = [draw(leaves(scene, dense=dense)) for _ in range(count)]
+    if scene.packing is not None:
+        meanings[draw(st.integers(0, count - 1))] = _documents(scene.packing)
+    meaning = _negated(draw, meanings[0])
+    for other in meanings[1:]:
+        join = draw(st.sampled_from((_both, _either)))
+        meaning = _negated(draw, join(meaning, _negated(draw, other)))
+    return meaning
+
+
+def _documents(packing: Packing) -> Meaning:
+    def sees(row: int, head: int, query: int, key: int) -> bool:
+        _, low, high = packing.document(row, query)
+        return low <= key < high
+
+    return Meaning(packing.mask, sees)
 
 
 def _both(left: Meaning, right: Meaning) -> Meaning:
-    return Meaning(left.mask & right.mask, lambda *pair: left.sees(*pair) and right.sees(*pair))
+    return Meaning(lambda: left.mask & right.mask, lambda *pair: left.sees(*pair) and right.sees(*pair))
 
 
 def _either(left: Meaning, right: Meaning) -> Meaning:
-    return Meaning(left.mask | right.mask, lambda *pair: left.sees(*pair) or right.sees(*pair))
+    return Meaning(lambda: left.mask | right.mask, lambda *pair: left.sees(*pair) or right.sees(*pair))
 
 
-def _neither(inner: Meaning) -> Meaning:
-    return Meaning(~inner.mask, lambda *pair: not inner.sees(*pair))
-
-
-def expressions(scene: Scene, *, dense: bool = True) -> st.SearchStrategy[Meaning]:
-    """Masks of up to four leaves, joined by `&`, `|` and `~`; a packed scene has its `Documents` in it."""
-    drawn = st.recursive(
-        leaves(scene, dense=dense),
-        lambda inner: st.one_of(
-            st.builds(_both, inner, inner), st.builds(_either, inner, inner), st.builds(_neither, inner)
-        ),
-        max_leaves=4,
-    )
-    if scene.packing is None:
-        return drawn
-    packing = scene.packing
-    documents = Meaning(
-        packing.mask(), lambda b, h, i, j: packing.document(b, i)[1] <= j < packing.document(b, i)[2]
-    )
-    return st.one_of(st.builds(_both, st.just(documents), drawn), st.builds(_either, drawn, st.just(documents)))
+def _negated(draw: st.DrawFn, inner: Meaning) -> Meaning:
+    """The complement, one time in three."""
+    if draw(st.integers(0, 2)) < 2:
+        return inner
+    return Meaning(lambda: ~inner.mask, lambda *pair: not inner.sees(*pair))

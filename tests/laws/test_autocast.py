@@ -38,7 +38,7 @@ def test_float64_is_left(backend: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         context = regard.attend(query, key, value, backend=backend)
         assert functional.scaled_dot_product_attention(query, key, value).dtype == torch.float64
-        with pytest.raises(TypeError, match="must share a dtype, got torch.float64, torch.bfloat16"):
+        with pytest.raises(TypeError, match=r"must share a dtype, got torch\.float64, torch\.bfloat16"):
             regard.attend(query, key.float(), value)
     assert torch.equal(context, expected)
 

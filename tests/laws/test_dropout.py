@@ -74,9 +74,7 @@ def test_dropped_are_the_weights_that_the_contract_names(backend: str, seeds: li
     for dropout in (0.1, 0.5, 0.9):
         context = regard.attend(query, key, value, dropout=dropout, backend=backend)
         mask = kept(seeds[-1], dropout, (3, 2, 5, 7))
-        torch.testing.assert_close(
-            context, (seen.weights * mask / (1 - dropout)) @ value, rtol=1e-12, atol=1e-12
-        )
+        torch.testing.assert_close(context, (seen.weights * mask / (1 - dropout)) @ value, rtol=1e-12, atol=1e-12)
     assert len(set(seeds)) == 3
 
 
@@ -127,9 +125,7 @@ def test_recording_draws_nothing_and_sees_the_weights_before_dropout(backend: st
     expected = [regard.attend(query, key, value, dropout=0.5, backend=backend) for _ in range(2)]
     state = torch.get_rng_state()
     torch.manual_seed(7)
-    observed = [
-        regard.observe(query, key, value, dropout=0.5, record=record, backend=backend) for _ in range(2)
-    ]
+    observed = [regard.observe(query, key, value, dropout=0.5, record=record, backend=backend) for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), state)
     for context, (again, seen) in zip(expected, observed, strict=True):
         assert torch.equal(again, context)

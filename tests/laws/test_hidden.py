@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws.scenes import Scene, expressions, scenes
 from torch import Tensor
 
 import regard
 from regard.attention.capabilities import TABLE, Feature
-from tests.laws.scenes import Scene, expressions, scenes
 
 STRANGE = (torch.nan, torch.inf, -torch.inf)
 PROMISED = [name for name, features in TABLE.items() if Feature.HIDDEN_NAN in features]

@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws.scenes import Scene, expressions, scenes
 from torch import Tensor
 
 import regard
 from regard.attention import intervals as sets
 from regard.attention.call import checked_call
 from regard.attention.lowering import MOST_INTERVALS, lower_mask
-from tests.laws.scenes import Scene, expressions, scenes
 
 SCENE = Scene(batch=2, heads=3, queries=5, keys=7)
 
@@ -78,9 +78,7 @@ def test_de_morgan(data: st.DataObject) -> None:
     left, right = (data.draw(expressions(scene)).mask for _ in range(2))
     place = scene.place()
     for one, other in ((~(left & right), ~left | ~right), (~(left | right), ~left & ~right), (~~left, left)):
-        assert torch.equal(
-            full(lower_mask(one, place).allowed, scene), full(lower_mask(other, place).allowed, scene)
-        )
+        assert torch.equal(full(lower_mask(one, place).allowed, scene), full(lower_mask(other, place).allowed, scene))
 
 
 def test_causal_window_of_127_sees_128_keys() -> None:
@@ -142,9 +140,7 @@ def test_any_mask_deletes_for_each_query(data: st.DataObject) -> None:
 @given(st.data())
 def test_padding_on_either_side_changes_nothing(data: st.DataObject) -> None:
     scene = data.draw(scenes(packed=False))
-    lengths = data.draw(
-        st.lists(st.integers(0, scene.keys), min_size=scene.batch, max_size=scene.batch)
-    )
+    lengths = data.draw(st.lists(st.integers(0, scene.keys), min_size=scene.batch, max_size=scene.batch))
     query, key, value = tensors(scene)
     right, left = torch.randn(2, 2, scene.batch, scene.heads, scene.keys, 5, dtype=torch.float64)
     starts = [scene.keys - length for length in lengths]
@@ -181,9 +177,7 @@ def test_each_row_has_its_own_offset() -> None:
     query, key, value = tensors(SCENE)
     together = attend(query, key, value, mask=regard.Causal(), offset=torch.tensor([2, -1]))
     for row, offset in enumerate((2, -1)):
-        alone = attend(
-            query[row, None], key[row, None], value[row, None], mask=regard.Causal(), offset=offset
-        )
+        alone = attend(query[row, None], key[row, None], value[row, None], mask=regard.Causal(), offset=offset)
         torch.testing.assert_close(together[row], alone[0], rtol=1e-12, atol=1e-12)
     assert not together[1, :, 0].any()  # at -1 the first query stands before every key
 
@@ -240,8 +234,7 @@ def test_packing_is_padding(causal: bool) -> None:
         return torch.cat([row[:, :length] for row, length in zip(tensor, lengths, strict=True)], 1)[None]
 
     padded = [
-        pad(tensor, lengths).requires_grad_()
-        for tensor, lengths in ((query, queries), (key, keys), (value, keys))
+        pad(tensor, lengths).requires_grad_() for tensor, lengths in ((query, queries), (key, keys), (value, keys))
     ]
     lengths = regard.Lengths(keys)
     rows = attend(*padded, mask=lengths & regard.Causal() if causal else lengths)

@@ -6,37 +6,37 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws.scenes import Meaning, Scene, expressions, scenes
 from torch import Tensor
 
 import regard
 from regard.attention.capabilities import TABLE, Feature
 from regard.attention.observations import Entropy, Matrices, TopK
-from tests.laws.scenes import Meaning, Scene, expressions, scenes
 
 ABLE = [name for name, features in TABLE.items() if Feature.OBSERVE in features]
 RECORD = [regard.Weights(), regard.TopK(3), regard.Entropy(), regard.Received(), regard.LogSumExp()]
 
 
 @st.composite
-def calls(draw: st.DrawFn) -> tuple[Scene, Meaning, list[Tensor], int]:
-    """A scene, a mask, float64 tensors, and the number of kv heads."""
+def calls(draw: st.DrawFn) -> tuple[Scene, Meaning, int, float]:
+    """A scene, a mask, the number of kv heads, and the scale of the queries."""
     scene = draw(scenes())
-    mask = draw(expressions(scene))
     kv_heads = draw(st.sampled_from([n for n in (1, 2, 3) if scene.heads % n == 0]))
-    scale = draw(st.sampled_from((0.3, 1.0, 30.0)))
+    return scene, draw(expressions(scene)), kv_heads, draw(st.sampled_from((0.3, 1.0, 30.0)))
+
+
+def tensors_of(scene: Scene, kv_heads: int, scale: float) -> list[Tensor]:
     query = scale * torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=torch.float64)
-    key, value = torch.randn(2, scene.batch, kv_heads, scene.keys, 3, dtype=torch.float64)
-    return scene, mask, [query, key, value], kv_heads
+    return [query, *torch.randn(2, scene.batch, kv_heads, scene.keys, 3, dtype=torch.float64)]
 
 
 @pytest.mark.parametrize("backend", ABLE)
 @given(call=calls())
-def test_formulas(backend: str, call: tuple[Scene, Meaning, list[Tensor], int]) -> None:
-    scene, drawn, (query, key, value), kv_heads = call
+def test_formulas(backend: str, call: tuple[Scene, Meaning, int, float]) -> None:
+    scene, drawn, kv_heads, scale = call
+    query, key, value = tensors_of(scene, kv_heads, scale)
     sees = drawn.matrix(scene)
-    _, seen = regard.observe(
-        query, key, value, mask=drawn.mask, offset=scene.offsets, record=RECORD, backend=backend
-    )
+    _, seen = regard.observe(query, key, value, mask=drawn.mask, offset=scene.offsets, record=RECORD, backend=backend)
     received = torch.zeros(scene.batch, scene.heads, scene.keys, dtype=torch.float64)
     for b in range(scene.batch):
         for h in range(scene.heads):
@@ -68,11 +68,11 @@ def test_formulas(backend: str, call: tuple[Scene, Meaning, list[Tensor], int]) 
 @given(data=st.data())
 def test_recording_changes_nothing(backend: str, data: st.DataObject) -> None:
     """The context and its gradients are the same, bit for bit, whatever is recorded."""
-    scene, drawn, tensors, _ = data.draw(calls())
+    scene, drawn, kv_heads, scale = data.draw(calls())
     record = data.draw(st.lists(st.sampled_from(RECORD), min_size=1, unique=True))
     probe = torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=torch.float64)
     options = {"mask": drawn.mask, "offset": scene.offsets, "backend": backend}
-    tensors = [tensor.requires_grad_() for tensor in tensors]
+    tensors = [tensor.requires_grad_() for tensor in tensors_of(scene, kv_heads, scale)]
     plain = regard.attend(*tensors, **options)
     context, seen = regard.observe(*tensors, record=record, **options)
     assert torch.equal(context, plain)
@@ -191,7 +191,5 @@ def test_log_sum_exp_is_of_the_scores_as_they_are() -> None:
     query, key, value = torch.randn(3, 2, 3, 5, 7, dtype=torch.float64)
     bias = torch.randn(5, 5, dtype=torch.float64)
     score = regard.Dot() + regard.Bias(bias)
-    _, seen = regard.observe(
-        query, key, value, score=score, normalize=regard.Softmax(3.0), record=[regard.LogSumExp()]
-    )
+    _, seen = regard.observe(query, key, value, score=score, normalize=regard.Softmax(3.0), record=[regard.LogSumExp()])
     torch.testing.assert_close(seen.logsumexp, (query @ key.mT + bias).logsumexp(-1))

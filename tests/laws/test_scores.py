@@ -67,9 +67,7 @@ def test_lowered_is_the_formula(name: str) -> None:
     score = score_called(name)
     query, key, _ = draw()
     expected = matrix(score, query, key)
-    torch.testing.assert_close(
-        materialised(score.lower(query, key, False, PLACE)), expected, rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close(materialised(score.lower(query, key, False, PLACE)), expected, rtol=1e-12, atol=1e-12)
     prepared = score.prepare(key).keys
     torch.testing.assert_close(
         materialised(score.lower(query, prepared, True, PLACE)), expected, rtol=1e-12, atol=1e-12
@@ -121,7 +119,8 @@ def test_additive_by_hand() -> None:
     value = torch.tensor([0.0, 1.0], dtype=torch.float64).view(1, 1, 2, 1)
     first, second = 3 * math.tanh(0.2 - 0.5), 3 * math.tanh(0.2 + 1.0)
     expected = math.exp(second) / (math.exp(first) + math.exp(second))
-    assert float(regard.attend(query, key, value, score=score)) == pytest.approx(expected, rel=1e-14)
+    context = regard.attend(query, key, value, score=score)
+    assert context.item() == pytest.approx(expected, rel=1e-14)
     assert regard.Concat is regard.Additive
 
 
@@ -136,9 +135,7 @@ def test_each_head_group_projects_with_its_own_weights() -> None:
             one.query_weight.copy_(score.query_weight[head, None])
             one.key_weight.copy_(score.key_weight[group, None])
             one.weight.copy_(score.weight[head, None])
-        alone = regard.attend(
-            query[:, head, None], key[:, group, None], value[:, group, None], score=one
-        )
+        alone = regard.attend(query[:, head, None], key[:, group, None], value[:, group, None], score=one)
         torch.testing.assert_close(context[:, head, None], alone, rtol=1e-12, atol=1e-12)
 
 
@@ -221,9 +218,7 @@ def test_own_scores_and_terms() -> None:
                 difference = query[:, head, i] - key[:, head // 3, j]
                 scores[:, head, i, j] = -difference.square().sum(-1).sqrt() - abs(i + 1 - j)
     torch.testing.assert_close(seen.weights, scores.softmax(-1), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        context, seen.weights @ value.repeat_interleave(3, 1), rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close(context, seen.weights @ value.repeat_interleave(3, 1), rtol=1e-12, atol=1e-12)
 
 
 def test_an_optimizer_finds_what_is_learned() -> None:
@@ -243,4 +238,4 @@ def test_first_weights_leave_the_scale(name: str) -> None:
     score = regard.General(64, **options) if name == "general" else regard.Additive(64, 128, **options)
     query, key = torch.randn(2, 3, 2, 17, 64)
     scores = score.matrix(query, score.prepare(key).keys, PLACE)
-    assert 0.2 < float(scores.std()) < 12.0
+    assert 0.2 < scores.std().item() < 12.0

@@ -97,9 +97,7 @@ def observe(
     """
     wanted = named(record)
     if not wanted:
-        raise ValueError(
-            "observe needs something to record: record=[regard.TopK(8)]; without, call regard.attend"
-        )
+        raise ValueError("observe needs something to record: record=[regard.TopK(8)]; without, call regard.attend")
     call = checked_call(
         query,
         key,
@@ -176,9 +174,7 @@ def plan(
     chosen = capabilities.choose(call, backend)
     others = {name: capabilities.lacks(call, name) for name in capabilities.TABLE if name != chosen}
     form = "no fused form: materialised" if call.lowered is None else type(call.lowered).__name__
-    text = (
-        "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
-    )
+    text = "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
     faster = ""
     missing = others.get("sdpa", [])
     if chosen == "reference" and missing and not capabilities.is_small(call):

@@ -1,6 +1,6 @@
 """One call of the mechanism, checked: what every backend receives."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -72,9 +72,7 @@ def checked_call(
     prepared = isinstance(key, Prepared)
     if isinstance(key, Prepared):
         if key.score is not score:
-            raise ValueError(
-                "key was prepared by another score; pass the score that prepared it: score=prepared.score"
-            )
+            raise ValueError("key was prepared by another score; pass the score that prepared it: score=prepared.score")
         key = key.keys
     _check_tensors(query, key, value)
     if torch.is_autocast_enabled(query.device.type):
@@ -125,9 +123,7 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
     if not query.shape[0] == key.shape[0] == value.shape[0]:
         raise ValueError(f"query, key and value must have one batch size, got {shapes}")
     if key.shape[1:3] != value.shape[1:3]:
-        raise ValueError(
-            f"each key needs one value: key and value must agree in kv_heads and keys, got {shapes}"
-        )
+        raise ValueError(f"each key needs one value: key and value must agree in kv_heads and keys, got {shapes}")
     if key.shape[1] == 0 or query.shape[1] % key.shape[1]:
         raise ValueError(
             f"heads must be a multiple of kv_heads (query head h reads kv head h // (heads / kv_heads)), "
@@ -145,20 +141,13 @@ def _place(query: Tensor, key: Tensor, mask: Mask | None, offset: int | Tensor) 
             f"offset is an int or an integer tensor with one entry per batch row, (batch,) = ({query.shape[0]},); "
             f"got {given}"
         )
-    sizes = {
-        "batch": query.shape[0],
-        "heads": query.shape[1],
-        "queries": query.shape[2],
-        "keys": key.shape[2],
-    }
-    place = Place(**sizes, offset=offset, device=query.device)
+    batch, heads, queries, _ = query.shape
+    place = Place(batch=batch, heads=heads, queries=queries, keys=key.shape[2], offset=offset, device=query.device)
     packed = [part for part in mask.parts() if isinstance(part, Documents)] if mask is not None else []
     if not packed:
         return place
     packed[0].check(place)
     if any(not other.matches(packed[0]) for other in packed[1:]):
-        raise ValueError(
-            f"a mask can hold one packing, but this one holds {packed}: positions would restart twice"
-        )
+        raise ValueError(f"a mask can hold one packing, but this one holds {packed}: positions would restart twice")
     first, low, _ = (edge.to(query.device) for edge in packed[0].edges(place.queries))
-    return Place(**sizes, offset=offset, device=query.device, documents=low - first, origins=low)
+    return replace(place, documents=low - first, origins=low)

@@ -66,9 +66,7 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.UNFUSED: lowered is None,
         Feature.SOFT_CAP: isinstance(lowered, DotScores) and lowered.softcap is not None,
         Feature.BIAS: lowered is not None and lowered.bias is not None,
-        Feature.BIAS_GRADIENT: lowered is not None
-        and lowered.bias is not None
-        and lowered.bias.requires_grad,
+        Feature.BIAS_GRADIENT: lowered is not None and lowered.bias is not None and lowered.bias.requires_grad,
         Feature.SOFTMAX: isinstance(call.normalize, Softmax),
         Feature.OTHER_NORMALIZER: not isinstance(call.normalize, Softmax),
         Feature.MASK: call.mask is not None,
@@ -126,7 +124,5 @@ def table() -> str:
     """The table as Markdown, for the docs and `regard doctor`."""
     rows = [f"| | {' | '.join(f'`{name}`' for name in TABLE)} |", f"|---|{'---|' * len(TABLE)}"]
     for feature in Feature:
-        rows.append(
-            f"| {feature.value} | {' | '.join('yes' if feature in TABLE[name] else '-' for name in TABLE)} |"
-        )
+        rows.append(f"| {feature.value} | {' | '.join('yes' if feature in TABLE[name] else '-' for name in TABLE)} |")
     return "\n".join(rows)

@@ -32,18 +32,14 @@ def complement(bounds: Int[Tensor, "*rows m 2"], keys: int) -> Int[Tensor, "*row
     return tidy(torch.stack((torch.cat((first, high), -1), torch.cat((low, first + keys), -1)), -1), keys)
 
 
-def intersect(
-    left: Int[Tensor, "*rows m 2"], right: Int[Tensor, "*others n 2"], keys: int
-) -> Int[Tensor, "*both p 2"]:
+def intersect(left: Int[Tensor, "*rows m 2"], right: Int[Tensor, "*others n 2"], keys: int) -> Int[Tensor, "*both p 2"]:
     """The keys in both sets: every pair of intervals, cut to what they share."""
     low = torch.maximum(left[..., :, None, 0], right[..., None, :, 0])
     high = torch.minimum(left[..., :, None, 1], right[..., None, :, 1])
     return tidy(torch.stack((low.flatten(-2), high.flatten(-2)), -1), keys)
 
 
-def union(
-    left: Int[Tensor, "*rows m 2"], right: Int[Tensor, "*others n 2"], keys: int
-) -> Int[Tensor, "*both p 2"]:
+def union(left: Int[Tensor, "*rows m 2"], right: Int[Tensor, "*others n 2"], keys: int) -> Int[Tensor, "*both p 2"]:
     """The keys in either set, by De Morgan's law."""
     return complement(intersect(complement(left, keys), complement(right, keys), keys), keys)
 

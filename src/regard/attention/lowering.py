@@ -61,13 +61,16 @@ class LoweredMask:
     @cached_property
     def allowed(self) -> Bool[Tensor, "rows heads queries keys"]:
         """As a boolean tensor whose dimensions of size 1 broadcast."""
-        return sets.contains(self.bounds, self.place.keys) if self.dense is None else self.dense
+        if self.dense is not None:
+            return self.dense
+        assert self.bounds is not None
+        return sets.contains(self.bounds, self.place.keys)
 
     @cached_property
     def everything(self) -> bool:
         """Whether every query may see every key, so that the mask can be left out."""
         if self.bounds is None:
-            return bool(self.dense.all())
+            return bool(self.allowed.all())
         return bool(((self.bounds[..., 0, 0] == 0) & (self.bounds[..., 0, 1] == self.place.keys)).all())
 
     @cached_property

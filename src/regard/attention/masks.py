@@ -151,9 +151,7 @@ class Window(Mask):
     def __post_init__(self) -> None:
         for name, size in (("left", self.left), ("right", self.right)):
             if size is not None and size < 0:
-                raise ValueError(
-                    f"Window counts keys beside the query's place, so {name} must be >= 0, got {size}"
-                )
+                raise ValueError(f"Window counts keys beside the query's place, so {name} must be >= 0, got {size}")
 
     def _edges(self, place: Place) -> tuple[Tensor, Tensor]:
         right = self.left if self.right is None else self.right
@@ -187,12 +185,8 @@ class Prefix(Mask):
         return _interval(torch.zeros_like(place.origin), place.origin + self.length, place)
 
 
-def _integers(
-    values: Tensor | list[int] | list[list[int]] | tuple[int, ...], name: str
-) -> Int[Tensor, "..."]:
-    tensor = torch.as_tensor(
-        values
-    ).clone()  # a mask is a value: later writes to the caller's tensor must not reach it
+def _integers(values: Tensor | list[int] | list[list[int]] | tuple[int, ...], name: str) -> Int[Tensor, "..."]:
+    tensor = torch.as_tensor(values).clone()  # a mask is a value: later writes to the caller's tensor must not reach it
     if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
         raise TypeError(f"{name} are counts of keys: pass integers, not {tensor.dtype}")
     if tensor.numel() and int(tensor.min()) < 0:
@@ -221,9 +215,7 @@ class Lengths(Mask):
 
     def check(self, place: Place) -> None:
         if self.lengths.shape[0] != place.batch:
-            raise ValueError(
-                f"{self!r} has {len(self.lengths)} lengths, but the batch has {place.batch} rows"
-            )
+            raise ValueError(f"{self!r} has {len(self.lengths)} lengths, but the batch has {place.batch} rows")
         longest = int((self.start + self.lengths).max()) if place.batch else 0
         if longest > place.keys:
             raise ValueError(f"{self!r} reaches key {longest}, but there are only {place.keys} keys")
@@ -265,9 +257,7 @@ class Documents(Mask):
 
     def __repr__(self) -> str:
         rows = [side.squeeze(0).tolist() for side in (self.lengths, self.key_lengths)]
-        return (
-            f"Documents({rows[0]})" if rows[0] == rows[1] else f"Documents({rows[0]}, key_lengths={rows[1]})"
-        )
+        return f"Documents({rows[0]})" if rows[0] == rows[1] else f"Documents({rows[0]}, key_lengths={rows[1]})"
 
     def check(self, place: Place) -> None:
         if self.lengths.shape[0] not in (1, place.batch):

@@ -6,6 +6,7 @@ Each defines itself on the materialised weights (`of`); fused backends compute t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -72,9 +73,7 @@ class TopK(Observation):
         weights = matrices.weights.detach()
         if matrices.allowed is not None:
             weights = weights.masked_fill(~matrices.allowed, -1.0)
-        ordered, keys = weights.sort(
-            dim=-1, descending=True, stable=True
-        )  # stable: equal weights keep their order
+        ordered, keys = weights.sort(dim=-1, descending=True, stable=True)  # stable: equal weights keep their order
         ordered, keys = ordered[..., : self.k], keys[..., : self.k]
         keys, ordered = keys.masked_fill(ordered < 0, -1), ordered.clamp_min(0.0)
         missing = (0, self.k - keys.shape[-1])
@@ -108,7 +107,7 @@ class Received(Observation):
 
 @dataclass(frozen=True)
 class LogSumExp(Observation):
-    """`ln sum_j exp s[i, j]` over the allowed keys, `(batch, heads, queries)`; -inf for an empty row, with zero gradient."""
+    """`ln sum_j exp s[i, j]` over the allowed keys, `(batch, heads, queries)`; -inf, without gradient, for none."""
 
     has_gradient = True
     of_scores = True
@@ -122,18 +121,18 @@ class LogSumExp(Observation):
         return filled.logsumexp(-1).masked_fill(empty, -torch.inf)
 
 
-class Seen(Mapping[str, Tensor | TopKeys]):
-    """What one call recorded: a mapping from name to result, read as attributes too (`seen.entropy`)."""
+class Seen(Mapping[str, Any]):
+    """What one call recorded: a mapping from name to result, a tensor or `TopKeys`; `seen.entropy` reads it too."""
 
     def __init__(self, results: Mapping[str, "Tensor | TopKeys"]) -> None:
         self._results = dict(results)
 
-    def __getitem__(self, name: str) -> "Tensor | TopKeys":
+    def __getitem__(self, name: str) -> Any:
         if name not in self._results:
             raise KeyError(f"{name!r} was not recorded; recorded: {', '.join(self._results) or 'nothing'}")
         return self._results[name]
 
-    def __getattr__(self, name: str) -> "Tensor | TopKeys":
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._results:
             recorded = ", ".join(self.__dict__.get("_results", {})) or "nothing"
             raise AttributeError(f"{name!r} was not recorded; recorded: {recorded}")
@@ -175,15 +174,12 @@ def named(*records: Record) -> dict[str, Observation]:
     observations: dict[str, Observation] = {}
     for name, item in pairs:
         if not isinstance(item, Observation):
-            hint = (
-                f"; write {item.__name__}()"
-                if isinstance(item, type) and issubclass(item, Observation)
-                else ""
-            )
+            hint = f"; write {item.__name__}()" if isinstance(item, type) and issubclass(item, Observation) else ""
             raise TypeError(f"record takes observations such as regard.Entropy(), got {item!r}{hint}")
         if name in observations:
             raise ValueError(
-                f'two observations are called "{name}"; name them: record={{"first": {observations[name]!r}, "second": {item!r}}}'
+                f'two observations are called "{name}"; name them: '
+                f'record={{"first": {observations[name]!r}, "second": {item!r}}}'
             )
         observations[name] = item
     return observations

@@ -1,6 +1,6 @@
 """Where the queries of one call stand among its keys."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -21,10 +21,8 @@ class Place:
     queries: int
     keys: int
     offset: int | Int[Tensor, " batch"] = 0
-    device: torch.device = torch.device("cpu")
-    documents: "Int[Tensor, 'rows queries'] | None" = (
-        None  # first key less first query of each query's document
-    )
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    documents: "Int[Tensor, 'rows queries'] | None" = None  # first key less first query of each query's document
     origins: "Int[Tensor, 'rows queries'] | None" = None  # first key of each query's document
 
     @cached_property

@@ -55,7 +55,7 @@ def keep(
 
 
 def keep_all(
-    seed: int, dropout: float, shape: tuple[int, int, int, int], device: torch.device
+    seed: int, dropout: float, shape: tuple[int, ...], device: torch.device
 ) -> Bool[Tensor, "batch heads queries keys"]:
     """`keep` for every weight of a call, materialised."""
     batch, head, query, key = (

@@ -182,9 +182,7 @@ class Additive(nn.Module, Score):
         self.query_dim, self.hidden, self.key_dim = query_dim, hidden, key_dim or query_dim
         self.heads, self.kv_heads = heads, kv_heads or heads
         self.query_weight = nn.Parameter(torch.empty(heads, query_dim, hidden, device=device, dtype=dtype))
-        self.key_weight = nn.Parameter(
-            torch.empty(self.kv_heads, self.key_dim, hidden, device=device, dtype=dtype)
-        )
+        self.key_weight = nn.Parameter(torch.empty(self.kv_heads, self.key_dim, hidden, device=device, dtype=dtype))
         self.weight = nn.Parameter(torch.empty(heads, hidden, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -209,7 +207,8 @@ class Additive(nn.Module, Score):
         if expected != given:
             raise ValueError(
                 f"Additive was built for (heads, kv_heads, query_dim, key_dim) = {expected}, but the call has {given}; "
-                f"build it as regard.Additive({given[2]}, {self.hidden}, key_dim={given[3]}, heads={given[0]}, kv_heads={given[1]})"
+                f"build it as regard.Additive({given[2]}, {self.hidden}, key_dim={given[3]}, heads={given[0]}, "
+                f"kv_heads={given[1]})"
             )
 
     def prepare(self, key: Float[Tensor, "batch kv_heads keys key_dim"]) -> Prepared:

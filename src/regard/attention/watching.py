@@ -24,9 +24,7 @@ class Watched(Mapping[str, Seen]):
     def calls(self, name: str) -> list[Seen]:
         """Every call under this name, in order: in decoding, one a step."""
         if name not in self._calls:
-            raise KeyError(
-                f"no attention ran under {name!r}; there is: {', '.join(self._calls) or 'nothing'}"
-            )
+            raise KeyError(f"no attention ran under {name!r}; there is: {', '.join(self._calls) or 'nothing'}")
         return self._calls[name]
 
     def clear(self) -> None:
@@ -46,14 +44,8 @@ class Watched(Mapping[str, Seen]):
         return len(self._calls)
 
     def __repr__(self) -> str:
-        lines = [
-            f"  {name or '(the model itself)'}: {self[name]!r} x {len(self.calls(name))}" for name in self
-        ]
-        return (
-            "\n".join(["Watched:", *lines])
-            if lines
-            else "Watched: nothing yet; run the model inside the with block"
-        )
+        lines = [f"  {name or '(the model itself)'}: {self[name]!r} x {len(self.calls(name))}" for name in self]
+        return "\n".join(["Watched:", *lines]) if lines else "Watched: nothing yet; run the model inside the with block"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -91,9 +83,7 @@ def watch(model: nn.Module, *observations: Observation, **names: Observation) ->
             "regard.watch(model._orig_mod, ...), or a model without model.compile()"
         )
     if _WATCHED.get() is not None:
-        raise ValueError(
-            "watch is running already; give one watch all observations: regard.watch(model, a, b)"
-        )
+        raise ValueError("watch is running already; give one watch all observations: regard.watch(model, a, b)")
     wanted = named(observations, names)
     if not wanted:
         raise ValueError("watch needs something to record: regard.watch(model, regard.TopK(8))")

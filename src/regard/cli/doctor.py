@@ -69,5 +69,5 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
-def _no_gpu(torch) -> str:  # type: ignore[no-untyped-def]
+def _no_gpu(torch) -> str:
     return "torch was built without CUDA" if torch.version.cuda is None else "torch finds no CUDA device"

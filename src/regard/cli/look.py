@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def write_look(alignments, output: Path, *, title: str) -> list[Path]:  # type: ignore[no-untyped-def]
+def write_look(alignments, output: Path, *, title: str) -> list[Path]:
     """Write the page and the pictures; their paths."""
     output.write_text(page(alignments, title=title), encoding="utf-8")
     paths = [output]

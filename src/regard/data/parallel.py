@@ -54,9 +54,7 @@ def read_parallel(folder: str | Path, name: str, *, source: str, target: str) ->
     """
     folder = Path(folder)
     if source == target:
-        raise ValueError(
-            f"source and target are both {source!r}: name the two languages, like source=en, target=de"
-        )
+        raise ValueError(f"source and target are both {source!r}: name the two languages, like source=en, target=de")
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder{_hint(folder.name, _names(folder.parent))}")
     found: list[tuple[Path, ...]] = [
@@ -69,9 +67,7 @@ def read_parallel(folder: str | Path, name: str, *, source: str, target: str) ->
         raise ValueError(_nothing_found(folder, name, source, target))
     if len(found) > 1:
         choices = "; ".join(" with ".join(path.name for path in paths) for paths in found)
-        raise ValueError(
-            f"{folder} holds {name!r} more than once ({choices}): move all but one out of the folder"
-        )
+        raise ValueError(f"{folder} holds {name!r} more than once ({choices}): move all but one out of the folder")
     paths = found[0]
     if len(paths) == 2:
         return _read_text(*paths)
@@ -116,8 +112,7 @@ def _column(path: Path, header: list[str], wanted: str) -> int:
     if header.count(wanted) != 1:
         many = "more than one column" if wanted in header else "no column"
         raise ValueError(
-            f"{path} has {many} {wanted!r}; its first line names the columns {_listed(header)}"
-            f"{_hint(wanted, header)}"
+            f"{path} has {many} {wanted!r}; its first line names the columns {_listed(header)}{_hint(wanted, header)}"
         )
     return header.index(wanted)
 
@@ -136,17 +131,13 @@ def _read_jsonl(path: Path, source: str, target: str) -> ParallelText:
             raise ValueError(
                 f'{where} must be an object like {{"{source}": "...", "{target}": "..."}}: {_shortened(line)}'
             )
-        pairs.append(
-            _pair(path, number, _value(where, entry, source), _value(where, entry, target), source, target)
-        )
+        pairs.append(_pair(path, number, _value(where, entry, source), _value(where, entry, target), source, target))
     return _from_pairs(path, pairs, source, target)
 
 
 def _value(where: str, entry: dict[str, Any], key: str) -> str:
     if key not in entry:
-        raise ValueError(
-            f"{where} has no key {key!r}; its keys are {_listed(list(entry))}{_hint(key, list(entry))}"
-        )
+        raise ValueError(f"{where} has no key {key!r}; its keys are {_listed(list(entry))}{_hint(key, list(entry))}")
     if not isinstance(entry[key], str):
         raise ValueError(f"{where}: {key!r} must be a text, not {_shortened(json.dumps(entry[key]))}")
     text: str = entry[key]
@@ -155,9 +146,7 @@ def _value(where: str, entry: dict[str, Any], key: str) -> str:
     return text
 
 
-def _pair(
-    path: Path, number: int, source_text: str, target_text: str, source: str, target: str
-) -> tuple[str, str]:
+def _pair(path: Path, number: int, source_text: str, target_text: str, source: str, target: str) -> tuple[str, str]:
     for name, text in ((source, source_text), (target, target_text)):
         if not text.strip():
             raise ValueError(f"{path}, line {number}: {name!r} is empty; give it a text or take the line out")

@@ -30,9 +30,7 @@ class Tokenizer:
     def __init__(self, inner: tokenizers.Tokenizer) -> None:
         for number, name in SPECIAL.items():
             if inner.id_to_token(number) != name:
-                raise ValueError(
-                    f"token {number} of a tokenizer must be {name!r}, not {inner.id_to_token(number)!r}"
-                )
+                raise ValueError(f"token {number} of a tokenizer must be {name!r}, not {inner.id_to_token(number)!r}")
         inner.encode_special_tokens = True  # "<s>" in somebody's text is three characters, not START
         self._inner = inner
         vocabulary = inner.get_vocab()
@@ -125,9 +123,7 @@ class Tokenizer:
 
     def _piece(self, number: int) -> str:
         if not 0 <= number < len(self._pieces):
-            raise ValueError(
-                f"token {number} is outside of this tokenizer's vocabulary of {len(self._pieces)}"
-            )
+            raise ValueError(f"token {number} is outside of this tokenizer's vocabulary of {len(self._pieces)}")
         return self._pieces[number]
 
     def to_json(self) -> dict[str, Any]:
@@ -194,9 +190,7 @@ class Tokenizers:
     def save(self, path: str | Path) -> None:
         """Write both to one JSON file."""
         target = None if self.joint else self.target.to_json()
-        _write(
-            path, {"version": VERSION, "joint": self.joint, "source": self.source.to_json(), "target": target}
-        )
+        _write(path, {"version": VERSION, "joint": self.joint, "source": self.source.to_json(), "target": target})
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizers":
@@ -205,9 +199,7 @@ class Tokenizers:
         if not isinstance(content, dict) or not {"version", "joint", "source", "target"} <= content.keys():
             raise _damaged(path, 'it lacks "version", "joint", "source" or "target"')
         if content["version"] != VERSION:
-            raise ValueError(
-                f"{path} has version {content['version']!r}, but this release reads version {VERSION}"
-            )
+            raise ValueError(f"{path} has version {content['version']!r}, but this release reads version {VERSION}")
         try:
             source = Tokenizer.from_json(content["source"])
             return cls(source, source if content["joint"] else Tokenizer.from_json(content["target"]))

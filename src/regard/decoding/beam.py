@@ -43,9 +43,7 @@ def beam_search(
     finished = torch.zeros_like(sentence)  # how many of its hypotheses
     champions = torch.full((len(max_lengths), options.n_best), -math.inf, device=device)  # their best scores
     # One entry a beam; at the first step a sentence has one, whose continuations are the beams of the next:
-    totals = torch.zeros(
-        len(max_lengths), 1, device=device
-    )  # log-probabilities; -inf: a place without an output
+    totals = torch.zeros(len(max_lengths), 1, device=device)  # log-probabilities; -inf: a place without an output
     tokens = torch.full_like(sentence, START)
     history = tokens.new_empty(len(tokens), 0)
     while len(sentence):

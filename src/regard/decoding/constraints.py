@@ -25,9 +25,7 @@ def forbid_end(logits: Float[Tensor, "rows vocabulary"]) -> None:
     logits[:, END] = -math.inf
 
 
-def forbid_repeats(
-    logits: Float[Tensor, "rows vocabulary"], history: Int[Tensor, "rows length"], ngram: int
-) -> None:
+def forbid_repeats(logits: Float[Tensor, "rows vocabulary"], history: Int[Tensor, "rows length"], ngram: int) -> None:
     """Forbid, in place, every token that would complete an n-gram for the second time in its row.
 
     Arguments:
@@ -48,9 +46,7 @@ def forbid_repeats(
     logits.scatter_reduce_(1, seen[:, :, -1], barred, "amin")
 
 
-def constrain(
-    logits: Float[Tensor, "rows vocabulary"], history: Int[Tensor, "rows length"], options: Limits
-) -> None:
+def constrain(logits: Float[Tensor, "rows vocabulary"], history: Int[Tensor, "rows length"], options: Limits) -> None:
     """Forbid, in place, all that `options` forbids after `history`."""
     forbid_special(logits)
     if history.shape[1] < options.min_length:

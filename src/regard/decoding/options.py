@@ -125,8 +125,7 @@ class Sampling(Limits):
         whole("seed", self.seed, least=0)
         if self.temperature == 0:
             raise ValueError(
-                "temperature=0 would always take the likeliest token, which is greedy search; give "
-                "Greedy() instead"
+                "temperature=0 would always take the likeliest token, which is greedy search; give Greedy() instead"
             )
         if self.temperature < 0:
             raise ValueError(
@@ -143,9 +142,7 @@ class Sampling(Limits):
 def whole(name: str, value: object, *, least: int) -> None:
     """Raise unless `value` is an integer of `least` or more."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(
-            f"{name}={value!r}: expected a whole number; give for instance {name}={max(least, 1)}"
-        )
+        raise TypeError(f"{name}={value!r}: expected a whole number; give for instance {name}={max(least, 1)}")
     if value < least:
         raise ValueError(f"{name}={value}: expected {least} or more; give for instance {name}={least}")
 

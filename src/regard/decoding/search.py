@@ -53,8 +53,7 @@ def search(
     """
     if not isinstance(options, Greedy | Beam | Sampling):
         raise TypeError(
-            f"options={options!r}: expected how to search; give Greedy(), Beam(width=5) or "
-            "Sampling(top_p=0.9)"
+            f"options={options!r}: expected how to search; give Greedy(), Beam(width=5) or Sampling(top_p=0.9)"
         )
     if len(source) == 0:
         return []

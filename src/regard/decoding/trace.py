@@ -50,9 +50,7 @@ class Trace:
         columns = (sentence, rows, tokens, log_probabilities, scores)
         for number, row, token, log_probability, score in zip(*(c.tolist() for c in columns), strict=True):
             self.endings[number].append(
-                Ending(
-                    step=len(self.parents), row=row, token=token, log_probability=log_probability, score=score
-                )
+                Ending(step=len(self.parents), row=row, token=token, log_probability=log_probability, score=score)
             )
 
     def advance(self, parents: Int[Tensor, " rows"], tokens: Int[Tensor, " rows"]) -> None:

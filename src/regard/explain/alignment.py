@@ -53,8 +53,7 @@ class Alignment:
     def __post_init__(self) -> None:
         if not isinstance(self.weights, Tensor):
             raise TypeError(
-                f"weights must be a torch.Tensor, not {type(self.weights).__name__}: "
-                f"pass torch.as_tensor(weights)"
+                f"weights must be a torch.Tensor, not {type(self.weights).__name__}: pass torch.as_tensor(weights)"
             )
         shape = tuple(self.weights.shape)
         if len(shape) != 4 or 0 in shape:
@@ -71,9 +70,7 @@ class Alignment:
                 )
         names = self.layer_names or tuple(f"layer {index}" for index in range(layers))
         if len(names) != layers:
-            raise ValueError(
-                f"layer_names has {len(names)} names, but weights of shape {shape} have {layers} layers"
-            )
+            raise ValueError(f"layer_names has {len(names)} names, but weights of shape {shape} have {layers} layers")
         weights = self.weights.detach().to("cpu", torch.float32)
         _check(weights)
         object.__setattr__(self, "layer_names", names)
@@ -123,9 +120,7 @@ class Alignment:
         """The entropy in nats of each output token's mean weights (not the mean of the entropies)."""
         return entropy(self.mean())
 
-    def top(
-        self, k: int, *, layer: int | None = None, head: int | None = None
-    ) -> tuple[tuple[Attended, ...], ...]:
+    def top(self, k: int, *, layer: int | None = None, head: int | None = None) -> tuple[tuple[Attended, ...], ...]:
         """The `k` strongest source tokens of each output token of a map, strongest first, ties by position.
 
         Fewer where the source is shorter. `layer` and `head` choose the map as for :meth:`map`.

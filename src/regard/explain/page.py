@@ -41,9 +41,7 @@ def page(alignments: Sequence[Alignment], *, title: str) -> str:
         style=style,
         script=script,
         navigation=navigation(alignments),
-        sections="\n".join(
-            section(alignment, number) for number, alignment in enumerate(alignments, start=1)
-        ),
+        sections="\n".join(section(alignment, number) for number, alignment in enumerate(alignments, start=1)),
         data=embed({"scale": SCALE, "alignments": [_data(alignment) for alignment in alignments]}),
     )
 

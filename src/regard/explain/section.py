@@ -154,8 +154,7 @@ def _strongest(alignment: Alignment, output: Sequence[Piece]) -> str:
 
 def _tops(tops: Sequence[Attended]) -> str:
     return " ".join(
-        f'<span class="chip"><bdi>{escape(each.piece)}</bdi> '
-        f'<span class="number">{each.weight:.3f}</span></span>'
+        f'<span class="chip"><bdi>{escape(each.piece)}</bdi> <span class="number">{each.weight:.3f}</span></span>'
         for each in tops
     )
 

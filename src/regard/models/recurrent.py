@@ -124,10 +124,7 @@ class RecurrentSeq2Seq(nn.Module):
         inputs = self._embed(target)
         if self.attention == "bahdanau":
             return self._out(
-                *(
-                    torch.stack(x, 1)
-                    for x in zip(*(self._advance(y, state) for y in inputs.unbind(1)), strict=True)
-                )
+                *(torch.stack(x, 1) for x in zip(*(self._advance(y, state) for y in inputs.unbind(1)), strict=True))
             )
         hidden = []
         for y in inputs.unbind(1):
@@ -136,9 +133,7 @@ class RecurrentSeq2Seq(nn.Module):
         states = torch.stack(hidden, 1)
         return self._out(states, self._look(states, state))
 
-    def encode(
-        self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]
-    ) -> RecurrentState:
+    def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> RecurrentState:
         """Read the source, and be ready to decode."""
         memory, hidden = self.encoder(source, source_lengths)
         keys = None if self.score is None else self.score.prepare(memory.unsqueeze(1))

@@ -1,6 +1,6 @@
 """What an encoder-decoder offers to training and to decoding, whatever it is built of."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -46,7 +46,7 @@ class Seq2Seq(Protocol):
         """
         ...
 
-    def step(self, tokens: Int[Tensor, " rows"], state: State) -> Float[Tensor, "rows vocabulary"]:
+    def step(self, tokens: Int[Tensor, " rows"], state: Any) -> Float[Tensor, "rows vocabulary"]:
         """Emit: the logits of each row's next token. Advances `state` in place by `tokens`.
 
         Arguments:

@@ -63,9 +63,7 @@ class Embedding(nn.Module):
         self.table, self.position, self.dropout = table, shape.position(), Dropout(shape.dropout)
         self.scale = shape.dim**0.5
 
-    def forward(
-        self, tokens: Int[Tensor, "batch length"], offset: int = 0
-    ) -> Float[Tensor, "batch length dim"]:
+    def forward(self, tokens: Int[Tensor, "batch length"], offset: int = 0) -> Float[Tensor, "batch length dim"]:
         vectors = self.table(tokens) * self.scale
         return self.dropout(vectors if self.position is None else self.position(vectors, offset))
 
@@ -194,9 +192,7 @@ class Transformer(nn.Module):
         memory = self.encoder(source, source_lengths)
         return self.decoder(target, memory, memory_mask=Lengths(source_lengths))
 
-    def encode(
-        self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]
-    ) -> TransformerState:
+    def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> TransformerState:
         """Read the source, and be ready to decode."""
         memory = self.encoder(source, source_lengths)
         return TransformerState(memory, source_lengths, [BlockCache() for _ in self.decoder.layers])
@@ -209,7 +205,5 @@ class Transformer(nn.Module):
 
 def _table(vocabulary: int, dim: int) -> nn.Embedding:
     table = nn.Embedding(vocabulary, dim)
-    nn.init.normal_(
-        table.weight, std=dim**-0.5
-    )  # so that sqrt(dim) times it, and logits from it, start near unit size
+    nn.init.normal_(table.weight, std=dim**-0.5)  # so that sqrt(dim) times it, and logits from it, start near unit size
     return table

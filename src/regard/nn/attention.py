@@ -84,8 +84,8 @@ class MultiHeadAttention(nn.Module):
         """
         if self.rotary is not None and memory is not None:
             raise ValueError(
-                "rotary turns queries and keys of one sequence by their positions in it; build the layer without rotary "
-                "for a memory"
+                "rotary turns queries and keys of one sequence by their positions in it; "
+                "build the layer without rotary for a memory"
             )
         query = self._split(self.query(inputs), self.heads)
         if memory is not None and cache is not None and cache.length:

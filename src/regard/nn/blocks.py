@@ -32,7 +32,7 @@ class FeedForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """`x + dropout(f(norm(x)))` (pre-norm, Xiong et al. 2020) or `norm(x + dropout(f(x)))` (post-norm, Vaswani et al. 2017)."""
+    """`x + dropout(f(norm(x)))` (pre-norm, Xiong et al. 2020), or `norm(x + dropout(f(x)))` (post-norm, as of 2017)."""
 
     def __init__(self, dim: int, *, pre_norm: bool, dropout: float) -> None:
         super().__init__()

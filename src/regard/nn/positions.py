@@ -10,6 +10,8 @@ from torch import Tensor, nn
 class Sinusoidal(nn.Module):
     """`x + PE`, `PE[t, 2i] = sin(t / 10000^(2i/dim))`, `PE[t, 2i+1] = cos(...)` (Vaswani et al. 2017); any length."""
 
+    frequency: Tensor
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim % 2:
@@ -47,6 +49,8 @@ class Rotary(nn.Module):
     `dot(rotate(q, i), rotate(k, j))` depends on `i - j` alone. Feature f is paired with `f + head_dim / 2`.
     """
 
+    frequency: Tensor
+
     def __init__(self, head_dim: int, base: float = 10000.0) -> None:
         super().__init__()
         if head_dim % 2:
@@ -57,11 +61,8 @@ class Rotary(nn.Module):
         self, inputs: Float[Tensor, "batch heads length head_dim"], offset: int | Int[Tensor, " batch"] = 0
     ) -> Float[Tensor, "batch heads length head_dim"]:
         """Turn features of the positions `offset ... offset + length - 1` (an offset for all rows, or one for each)."""
-        position = torch.arange(inputs.shape[2], device=inputs.device)
-        if isinstance(offset, Tensor):
-            position = position + offset.view(-1, 1, 1)
-        else:
-            position = position + offset
+        start = offset.view(-1, 1, 1) if isinstance(offset, Tensor) else offset
+        position = start + torch.arange(inputs.shape[2], device=inputs.device)
         angle = position.unsqueeze(-1) * self.frequency
         cos, sin = angle.cos().to(inputs.dtype), angle.sin().to(inputs.dtype)
         first, second = inputs.chunk(2, -1)

@@ -125,9 +125,7 @@ def write(value: datetime.date | datetime.time | Decimal, style: str, place: str
 def _some_number(chance: Random) -> Decimal:
     """Up to six digits before and two after the point, each length as often; no fraction ends in zero."""
     whole = chance.randrange(10 ** chance.randint(1, 6))
-    fraction = chance.choice(
-        ("", f".{chance.randint(1, 9)}", f".{chance.randrange(10)}{chance.randint(1, 9)}")
-    )
+    fraction = chance.choice(("", f".{chance.randint(1, 9)}", f".{chance.randrange(10)}{chance.randint(1, 9)}"))
     sign = "-" if chance.random() < 0.1 and (whole or fraction) else ""
     return Decimal(f"{sign}{whole}{fraction}")
 

@@ -31,6 +31,5 @@ def average_weights(paths: Sequence[Path]) -> dict[str, Tensor]:
             if tensor.is_floating_point():
                 sums[name] = sums[name] + tensor.double() if name in sums else tensor.to(torch.float64)
     return {
-        name: (sums[name] / len(paths)).to(tensor.dtype) if name in sums else tensor
-        for name, tensor in tensors.items()
+        name: (sums[name] / len(paths)).to(tensor.dtype) if name in sums else tensor for name, tensor in tensors.items()
     }

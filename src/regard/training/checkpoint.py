@@ -26,9 +26,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: there is none, it is broken, of another format, or holds more than tensors and values.
     """
     if not path.is_file():
-        raise ValueError(
-            f"{path} does not exist: the run was stopped before its first checkpoint; start it anew"
-        )
+        raise ValueError(f"{path} does not exist: the run was stopped before its first checkpoint; start it anew")
     try:
         with warnings.catch_warnings():
             # torch remarks on pickles of another protocol before it refuses them.
@@ -43,7 +41,5 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is broken ({str(error).splitlines()[0]}): start the run anew") from error
     found = state.get("version") if isinstance(state, dict) else None
     if found != FORMAT:
-        raise ValueError(
-            f"{path} is a checkpoint of format {found}; this regard reads {FORMAT}: start the run anew"
-        )
+        raise ValueError(f"{path} is a checkpoint of format {found}; this regard reads {FORMAT}: start the run anew")
     return state

@@ -159,9 +159,7 @@ def _finish(task: Task, options: TrainingOptions, run: RunDirectory, progress: P
             "epoch": progress.epoch,
             "seconds": round(progress.seconds, 3),
             "weights": chosen,
-            "epochs": [int(path.stem[6:]) for path in paths]
-            if chosen == "average"
-            else [progress.best_epoch],
+            "epochs": [int(path.stem[6:]) for path in paths] if chosen == "average" else [progress.best_epoch],
             "metrics": metrics,
             "epoch_metrics": single,
             "average_metrics": average,

@@ -63,9 +63,7 @@ class TrainingOptions:
             _require(self, name, getattr(self, name) > 0, "greater than 0")
         for name in ("adam_beta1", "adam_beta2"):
             _require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
-        _require(
-            self, "max_minutes", self.max_minutes is None or self.max_minutes > 0, "greater than 0, or null"
-        )
+        _require(self, "max_minutes", self.max_minutes is None or self.max_minutes > 0, "greater than 0, or null")
         _require(self, "threads", self.threads is None or self.threads >= 1, "at least 1, or null")
 
 

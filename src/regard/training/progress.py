@@ -38,9 +38,7 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values; the clock's own zero means nothing in another process."""
-        return {name: value for name, value in asdict(self).items() if name != "started"} | {
-            "spent": self.seconds
-        }
+        return {name: value for name, value in asdict(self).items() if name != "started"} | {"spent": self.seconds}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> "Progress":

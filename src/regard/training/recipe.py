@@ -80,7 +80,7 @@ def _nearest(word: str, known: Any, prefix: str = "") -> str:
     return f"; did you mean {prefix}{close[0]}?" if close else f"; known are: {', '.join(sorted(known))}"
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> Any:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -36,15 +36,9 @@ class RunDirectory:
         """
         path = Path(path)
         if path.exists() and not path.is_dir():
-            raise ValueError(
-                f"{path} is a file, and a run is a folder: choose another, for example {path}-run"
-            )
+            raise ValueError(f"{path} is a file, and a run is a folder: choose another, for example {path}-run")
         if path.is_dir() and any(path.iterdir()):
-            hint = (
-                f"continue it with: regard resume {path}"
-                if (path / "config.yaml").exists()
-                else "it is no run"
-            )
+            hint = f"continue it with: regard resume {path}" if (path / "config.yaml").exists() else "it is no run"
             raise ValueError(f"{path} exists and is not empty ({hint}): choose another, for example {path}-2")
         path.mkdir(parents=True, exist_ok=True)
         run = cls(path)

@@ -27,9 +27,7 @@ def cosine(step: int, *, warmup_steps: int, total_steps: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, passed)))
 
 
-def learning_rate_factor(
-    schedule: Schedule, *, warmup_steps: int, total_steps: int
-) -> Callable[[int], float]:
+def learning_rate_factor(schedule: Schedule, *, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
     """The factor of the peak learning rate as a function of the step alone (what `LambdaLR` takes).
 
     Args:

@@ -33,12 +33,10 @@ def test_another_place_is_lowered_anew(other: dict) -> None:
     place = Place(**{**SIZES, **other})
     second = lower_mask(mask, place)
     assert second is not first
-    assert second.allowed.device == place.device
+    assert second.bounds.device == place.device
     fresh = lower_mask(regard.Causal(), place)
-    if place.device.type == "cpu":
-        assert torch.equal(second.allowed, fresh.allowed)
-    else:
-        assert second.allowed.shape == fresh.allowed.shape
+    assert second.bounds.shape == fresh.bounds.shape
+    assert place.device.type == "meta" or torch.equal(second.allowed, fresh.allowed)
     assert lower_mask(mask, Place(**SIZES)) is first
 
 
@@ -87,7 +85,7 @@ def test_a_mask_first_used_for_inference_can_train() -> None:
     ("mask", "form", "share"),
     [
         (regard.Causal(), "1 interval", "43%"),
-        (regard.Causal() & ~regard.Window(1) | regard.Prefix(1), "2 intervals", "31%"),
+        (regard.Window(1) & regard.Causal() | regard.Prefix(1), "2 intervals", "34%"),
         (~(regard.Window(0) | regard.Lengths([1, 1], start=[5, 5])), "a dense mask", "71%"),
         (regard.Dense(torch.ones(1, 1, dtype=torch.bool)), "a dense mask", "100%"),
     ],

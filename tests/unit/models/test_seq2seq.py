@@ -95,8 +95,7 @@ def test_a_sentence_in_a_batch_is_the_sentence_alone(case):
         torch.testing.assert_close(found[0], logits[row])
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
-@pytest.mark.parametrize("rows", [[0, 1, 2], [1], [2, 0], [1, 1, 2, 0, 2]])
+@pytest.mark.parametrize(("steps", "rows"), [(0, [1, 1, 2, 0, 2]), (2, [2, 0]), (2, [1, 1, 0])])
 def test_rows_of_a_state_are_dropped_reordered_and_repeated(case, steps, rows):
     chosen = torch.tensor(rows)
     state = case.model.encode(case.source, case.source_lengths)
@@ -109,8 +108,8 @@ def test_rows_of_a_state_are_dropped_reordered_and_repeated(case, steps, rows):
 
 @pytest.mark.parametrize(
     "options",
-    [Greedy(max_length=9), Beam(width=3, n_best=3, max_length=9), Beam(width=5, no_repeat_ngram=2, max_length=9)],
-    ids=["greedy", "beam", "no repeats"],
+    [Greedy(max_length=7), Beam(width=3, n_best=3, no_repeat_ngram=2, max_length=7)],
+    ids=["greedy", "beam"],
 )
 def test_search_with_a_cache_is_search_that_recomputes_everything(case, options):
     found = search(case.model, case.source, case.source_lengths, options)
@@ -122,7 +121,7 @@ def test_search_with_a_cache_is_search_that_recomputes_everything(case, options)
 
 
 def test_a_score_is_the_models_own_log_probability(case):
-    found = search(case.model, case.source, case.source_lengths, Beam(width=3, n_best=2, max_length=9))
+    found = search(case.model, case.source, case.source_lengths, Beam(width=3, n_best=2, max_length=7))
     for row, hypotheses in enumerate(found):
         for one in hypotheses:
             emitted = torch.tensor([*one.tokens, END] if one.finished else one.tokens)
@@ -139,7 +138,7 @@ def test_the_attention_of_every_emitted_token_is_the_teacher_forced_one(case):
         assert len(seen) == 0, "this model attends to nothing"
         return
     with regard.watch(case.model, regard.Weights()) as seen:
-        found = search(case.model, case.source, case.source_lengths, Beam(width=3, n_best=2, max_length=9))
+        found = search(case.model, case.source, case.source_lengths, Beam(width=3, max_length=7))
     steps = {name: [call["weights"] for call in seen.calls(name)] for name in case.cross}
     for row, length in enumerate(case.source_lengths.tolist()):
         for one in found[row]:
@@ -153,13 +152,13 @@ def test_the_attention_of_every_emitted_token_is_the_teacher_forced_one(case):
                 assert not weights[..., length:].any(), "padding is not attended to"
 
 
-PAIRS = ["tom", "otto ran", "a b c", "regard", "hello", "one two", "mnopq", "zebra", "xy", "attention"]
+WORDS = ["ab", "key", "four", "mask", "head", "seen", "score", "sum", "add", "model"]
 
 
 def reversed_pairs() -> tuple[Tensor, Tensor, Tensor]:
-    """Ten strings, and the same backwards, as tokens: PAD, END and START as in every data set."""
-    letters = {letter: number for number, letter in enumerate(sorted(set("".join(PAIRS))), start=4)}
-    tokens = [[letters[letter] for letter in text] for text in PAIRS]
+    """Ten words, and the same backwards, as tokens."""
+    letters = {letter: number for number, letter in enumerate(sorted(set("".join(WORDS))), start=4)}
+    tokens = [[letters[letter] for letter in text] for text in WORDS]
     width = max(map(len, tokens)) + 1
 
     def padded(rows: list[list[int]]) -> Tensor:
@@ -170,7 +169,8 @@ def reversed_pairs() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("architecture", ["pre", "post", "none", "bahdanau", "general", "dot"])
-def test_ten_strings_are_learned_backwards(architecture):
+@pytest.mark.usefixtures("unchecked")
+def test_ten_words_are_learned_backwards(architecture):
     from regard.models.recurrent import RecurrentSeq2Seq
     from regard.models.transformer import Layers, Transformer
 
@@ -185,12 +185,12 @@ def test_ten_strings_are_learned_backwards(architecture):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(200):
         optimizer.zero_grad()
-        hidden = model(source, lengths, target_in).flatten(0, 1)
-        loss = linear_cross_entropy(hidden, model.output_weight, target.flatten(), ignore=PAD)
+        hidden = model(source, lengths, target_in)
+        if ((hidden @ model.output_weight.T).argmax(-1) == target)[target != PAD].all():
+            break
+        loss = linear_cross_entropy(hidden.flatten(0, 1), model.output_weight, target.flatten(), ignore=PAD)
         loss.backward()
         optimizer.step()
-        if loss < 0.03:
-            break
     found = search(model, source, lengths, Greedy(max_length=17))
     expected = [[token for token in row if token not in (PAD, END)] for row in target.tolist()]
     assert [list(one.tokens) for (one,) in found] == expected

@@ -27,8 +27,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
 def _prepare(call: Call) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Widened, cleaned of what nobody may see, and with the key and value heads repeated for grouped queries."""
     query, key, value = (
-        tensor if tensor.dtype == torch.float64 else tensor.float()
-        for tensor in (call.query, call.key, call.value)
+        tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in (call.query, call.key, call.value)
     )
     mask = None if call.lowered_mask is None or call.lowered_mask.everything else call.lowered_mask
     kv_heads, groups = key.shape[1], call.place.heads // key.shape[1]
@@ -46,9 +45,7 @@ def _prepare(call: Call) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     return query, key, value, None if mask is None else mask.allowed
 
 
-def _drop(
-    weights: Float[Tensor, "batch heads queries keys"], call: Call
-) -> Float[Tensor, "batch heads queries keys"]:
+def _drop(weights: Float[Tensor, "batch heads queries keys"], call: Call) -> Float[Tensor, "batch heads queries keys"]:
     if call.dropout == 0.0:
         return weights
     kept = keep_all(call.seed, call.dropout, tuple(weights.shape), weights.device)

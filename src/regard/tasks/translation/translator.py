@@ -126,11 +126,11 @@ class Translation:
     def _encode(self, pairs: ParallelText) -> tuple[list[list[int]], list[list[int]]]:
         return self.tokenizers.source.encode(pairs.sources), self.tokenizers.target.encode(pairs.targets)
 
-    def loss(self, batch) -> Float[Tensor, ""]:  # type: ignore[no-untyped-def]
+    def loss(self, batch) -> Float[Tensor, ""]:
         """Label-smoothed cross-entropy, the mean over the batch's target tokens."""
         return self._loss(batch, self.recipe.label_smoothing)
 
-    def _loss(self, batch, smoothing: float) -> Float[Tensor, ""]:  # type: ignore[no-untyped-def]
+    def _loss(self, batch, smoothing: float) -> Float[Tensor, ""]:
         hidden = self.model(batch.source, batch.source_lengths, batch.target_in)
         return linear_cross_entropy(
             hidden.flatten(0, 1),

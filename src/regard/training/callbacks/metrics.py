@@ -91,9 +91,7 @@ class Metrics(Callback):
                     f"of {rate:g}; the last checkpoint is from before it. Train anew with a smaller one, for "
                     f"example --training.learning_rate {rate / 2:g}"
                 )
-        return math.fsum(loss * tokens for loss, tokens in zip(losses, self.tokens, strict=True)), sum(
-            self.tokens
-        )
+        return math.fsum(loss * tokens for loss, tokens in zip(losses, self.tokens, strict=True)), sum(self.tokens)
 
     def _values(self) -> list[float]:
         return torch.stack(self.losses).tolist() if self.losses else []
