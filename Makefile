@@ -8,7 +8,7 @@
 #   PYTHON=python3.12                                  the Python that makes the environment (3.11 or newer; make clean first)
 #   TORCH=torch==2.14.0                                another torch than constraints.txt pins
 #   TORCH="torch==2.14.0 --index-url URL"              ... from another index, such as a CUDA build's
-#   DEMO="--seed 7"                                    arguments of `regard demo`
+#   DEMO="--epochs 2"                                  arguments of `regard demo`
 #   PYTEST="tests/contracts -n 2"                      arguments of pytest
 # pip's own variables and configuration apply as always.
 

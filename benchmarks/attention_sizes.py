@@ -27,16 +27,12 @@ def step(backend: str, length: int, mask: regard.Mask):  # type: ignore[no-untyp
 def main() -> None:
     torch.manual_seed(0)
     print(machine())
-    print(
-        f"\n{TOKENS} tokens, {HEADS} heads of {HEAD_DIM}, float32, forward and backward, medians of {ROUNDS}\n"
-    )
+    print(f"\n{TOKENS} tokens, {HEADS} heads of {HEAD_DIM}, float32, forward and backward, medians of {ROUNDS}\n")
     print("| length | mask | reference ms | sdpa ms | reference / sdpa |\n|---|---|---|---|---|")
     for length in (8, 16, 32, 64, 128, 256, 512):
         lengths = [max(length - row % 3, 1) for row in range(max(TOKENS // length, 1))]
         for mask in (regard.Causal(), regard.Lengths(lengths)):
-            times = interleaved(
-                {name: step(name, length, mask) for name in ("reference", "sdpa")}, rounds=ROUNDS
-            )
+            times = interleaved({name: step(name, length, mask) for name in ("reference", "sdpa")}, rounds=ROUNDS)
             ours, theirs = (1e3 * median(times[name]) for name in ("reference", "sdpa"))
             print(
                 f"| {length} | {type(mask).__name__} | {ours:.2f} | {theirs:.2f} | {ours / theirs:.2f} |",

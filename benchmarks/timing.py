@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 
-def interleaved(
-    rivals: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 2
-) -> dict[str, list[float]]:
+def interleaved(rivals: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
     """Seconds of each rival's runs, `rounds` of them after `warmup` that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for number in range(warmup + rounds):

@@ -32,9 +32,7 @@ class TorchTransformer(nn.Module):
             DIM, HEADS, LAYERS, LAYERS, FEED_FORWARD, dropout=DROPOUT, batch_first=True, norm_first=False
         )
         self.dropout = nn.Dropout(DROPOUT)
-        position = torch.arange(256).unsqueeze(1) * torch.exp(
-            torch.arange(0, DIM, 2) * (-math.log(1e4) / DIM)
-        )
+        position = torch.arange(256).unsqueeze(1) * torch.exp(torch.arange(0, DIM, 2) * (-math.log(1e4) / DIM))
         self.register_buffer("positions", torch.stack((position.sin(), position.cos()), -1).flatten(1))
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -87,9 +85,7 @@ class Marian(nn.Module):
         )
 
     def loss(self, source: Tensor, lengths: Tensor, target_in: Tensor, target_out: Tensor) -> Tensor:
-        logits = self.model(
-            input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=target_in
-        ).logits
+        logits = self.model(input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=target_in).logits
         return functional.cross_entropy(
             logits.flatten(0, 1), target_out.flatten(), ignore_index=PAD, label_smoothing=SMOOTHING
         )
@@ -100,9 +96,7 @@ class Regard(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        shape = Layers(
-            dim=DIM, heads=HEADS, feed_forward=FEED_FORWARD, layers=LAYERS, dropout=DROPOUT, norm="post"
-        )
+        shape = Layers(dim=DIM, heads=HEADS, feed_forward=FEED_FORWARD, layers=LAYERS, dropout=DROPOUT, norm="post")
         self.model = Transformer(VOCABULARY, VOCABULARY, encoder=shape, decoder=shape)
 
     def loss(self, source: Tensor, lengths: Tensor, target_in: Tensor, target_out: Tensor) -> Tensor:
@@ -139,9 +133,7 @@ def stepper(model: nn.Module, batches: list[tuple[Tensor, ...]]):  # type: ignor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=4096, help="places of a batch")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -156,9 +148,7 @@ def main() -> None:
         "torch.nn.Transformer": TorchTransformer(),
         "marian": Marian(),
     }
-    times = interleaved(
-        {name: stepper(model, batches) for name, model in models.items()}, rounds=options.rounds
-    )
+    times = interleaved({name: stepper(model, batches) for name, model in models.items()}, rounds=options.rounds)
     print(machine())
     print(
         f"\n{LAYERS}+{LAYERS} layers, width {DIM}, {VOCABULARY} tokens, float32; medians of {options.rounds} rounds\n"
@@ -175,9 +165,7 @@ def main() -> None:
         run()
         with profile(activities=[ProfilerActivity.CPU]) as seen:
             run()
-        print(
-            seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40)
-        )
+        print(seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
 
 
 if __name__ == "__main__":

@@ -86,8 +86,8 @@ def required_by_environment() -> set[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     required_by_environment()
-    # Under xdist every worker has a core; alone, two threads are enough for the sizes of the tests.
-    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
+    # The tests' tensors are small: threads only wait for each other, above all beside other work on the cores.
+    torch.set_num_threads(1)
     # Pictures are drawn the same on a machine with a display and on one without.
     os.environ["MPLBACKEND"] = "Agg"
     # No deadline: the first call of an operator pays for its set-up. Continuous integration draws the same
@@ -101,33 +101,25 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in [name for mark in item.iter_markers("requires") for name in mark.args]:
         if name not in REQUIREMENTS:
-            raise pytest.UsageError(
-                f"requires({name!r}): no such requirement; known are {sorted(REQUIREMENTS)}"
-            )
+            raise pytest.UsageError(f"requires({name!r}): no such requirement; known are {sorted(REQUIREMENTS)}")
         requirement = REQUIREMENTS[name]
         if requirement.present():
             continue
         if name in required_by_environment():
-            pytest.fail(
-                f"REGARD_REQUIRE names {name}, and {requirement.reason}: {requirement.remedy}", pytrace=False
-            )
+            pytest.fail(f"REGARD_REQUIRE names {name}, and {requirement.reason}: {requirement.remedy}", pytrace=False)
         item.user_properties.append(("missing", name))
         pytest.skip(f"{name}: {requirement.reason}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests measured (`record_property("note", text)`), then what could not be run here, and why."""
-    reports = [
-        report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)
-    ]
+    reports = [report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)]
     notes = [value for report in reports for name, value in report.user_properties if name == "note"]
     if notes:
         terminalreporter.section("measured")
         for note in dict.fromkeys(notes):
             terminalreporter.write_line(note)
-    missing = Counter(
-        value for report in reports for name, value in report.user_properties if name == "missing"
-    )
+    missing = Counter(value for report in reports for name, value in report.user_properties if name == "missing")
     terminalreporter.section("not run on this machine")
     if not missing:
         terminalreporter.write_line("nothing: every test found what it needs")

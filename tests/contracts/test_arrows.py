@@ -39,9 +39,7 @@ BACKENDS = {"reference", "streamed", "sdpa", "native", "triton", "flex"}
 
 @dataclass(frozen=True)
 class Import:
-    importer: tuple[
-        str, ...
-    ]  # the importing module, below the package: ("attention", "api"); () is the package
+    importer: tuple[str, ...]  # the importing module, below the package: ("attention", "api"); () is the package
     imported: str  # dotted and absolute
     where: str  # file:line
 
@@ -67,8 +65,7 @@ def read_imports(path: Path, source: Path) -> Iterator[Import]:
                 base = node.module or ""
             # `from regard import nn` names a module, `from regard.nn import Linear` a thing inside one.
             names = [
-                f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}", source) else base
-                for alias in node.names
+                f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}", source) else base for alias in node.names
             ]
         for name in names:
             yield Import(importer, name, f"{path}:{node.lineno}")

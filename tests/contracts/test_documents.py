@@ -9,9 +9,7 @@ import regard
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL
-)
+FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL)
 
 
 def read_blocks(page: Path) -> list[tuple[int, str, str]]:
@@ -33,9 +31,7 @@ def page_name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.exists() and python_blocks(page)], ids=page_name
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists() and python_blocks(page)], ids=page_name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
@@ -55,18 +51,14 @@ def test_blocks_were_found() -> None:
 def test_no_python_block_escapes(page: Path) -> None:
     """Only ```python exactly is run, so nothing that looks like it may be written otherwise."""
     infos = [(line, info) for line, info, _ in read_blocks(page)]
-    assert [
-        (line, info) for line, info in infos if re.match(r"\W*py", info, re.IGNORECASE) and info != "python"
-    ] == []
+    assert [(line, info) for line, info in infos if re.match(r"\W*py", info, re.IGNORECASE) and info != "python"] == []
     # A fence that the pattern missed (unclosed, or of tildes) would hide its code.
     text = page.read_text(encoding="utf-8")
     assert len(re.findall(r"^ *(?:```|~~~)", text, re.MULTILINE)) == 2 * len(infos)
 
 
 def test_every_public_name_has_its_place_in_the_reference() -> None:
-    reference = "\n".join(
-        page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md")
-    )
+    reference = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     documented = set(re.findall(r"^::: regard\.(\w+)$|^`(\w+)` is another name", reference, re.MULTILINE))
     names = {name for pair in documented for name in pair}
     assert {name for name in regard.__all__ if not name.startswith("__")} - names == set()

@@ -92,9 +92,7 @@ def test_help_answers_within_a_second_without_torch(record_property: Callable[[s
         "assert 'torch' not in sys.modules, 'regard --help imported torch'\n"
     )
     answer = run_fresh(code)
-    assert all(
-        verb in answer for verb in ("train", "resume", "evaluate", "predict", "look", "doctor", "demo")
-    )
+    assert all(verb in answer for verb in ("train", "resume", "evaluate", "predict", "look", "doctor", "demo"))
     seconds = fastest(lambda: timed(lambda: run_fresh(code)), enough=1.0)
     record_property("note", f"regard --help: {seconds:.2f} s (at most 1)")
     assert seconds < 1.0

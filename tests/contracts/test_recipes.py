@@ -3,6 +3,7 @@
 from itertools import product
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import yaml
 
@@ -55,7 +56,10 @@ def test_a_recipe_says_no_more_than_it_has_to(path: Path) -> None:
     assert text.startswith("# ")
 
 
-def test_the_tiny_translation_recipe_is_trained(tmp_path: Path) -> None:
+def test_the_tiny_translation_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other tests check shapes and draw pictures.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
     subjects = {"the dog": "der Hund", "the man": "der Mann", "a bird": "ein Vogel", "a child": "ein Kind"}
     verbs = {"sees": "sieht", "hears": "hört", "follows": "verfolgt", "likes": "mag", "finds": "findet"}
     objects = {"the cat": "die Katze", "the woman": "die Frau", "the house": "das Haus", "the car": "das Auto"}

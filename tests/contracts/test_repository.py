@@ -16,9 +16,7 @@ RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 # Written so that no pattern matches its own source.
 FOREIGN = {
     "a folder of one machine": re.compile(r"(?<![\w.])/(?:root|work|opt|home/\w+|Users/\w+)/|[A-Z]:\\Users"),
-    "the host of a package registry": re.compile(
-        r"pypi\.org|python[h]osted|registry\.npmjs|deb\.debian|crates\.io"
-    ),
+    "the host of a package registry": re.compile(r"pypi\.org|python[h]osted|registry\.npmjs|deb\.debian|crates\.io"),
 }
 
 
@@ -53,15 +51,11 @@ def foreign_lines(name: str, text: str) -> list[str]:
 def test_no_file_names_a_machine_or_a_registry() -> None:
     files = tracked_files()
     assert len(files) > 20, "the repository's files were not found"
-    texts = {
-        path.relative_to(ROOT).as_posix(): text for path in files if (text := read_text(path)) is not None
-    }
+    texts = {path.relative_to(ROOT).as_posix(): text for path in files if (text := read_text(path)) is not None}
     assert [line for name, text in texts.items() for line in foreign_lines(name, text)] == []
 
 
-@pytest.mark.parametrize(
-    "parts", [("see /ro", "ot/x"), ("'/ho", "me/anna/data'"), ("https://py", "pi.org/simple")]
-)
+@pytest.mark.parametrize("parts", [("see /ro", "ot/x"), ("'/ho", "me/anna/data'"), ("https://py", "pi.org/simple")])
 def test_a_planted_line_is_found(parts: tuple[str, str]) -> None:
     assert foreign_lines("page.md", "fine\n" + "".join(parts)) != []
     assert foreign_lines("page.md", "a/work/in/progress, /usr/bin/env, https://example.org/root") == []

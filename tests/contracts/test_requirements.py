@@ -25,9 +25,7 @@ def run_where_git_is_missing(folder: Path, **variables: str) -> subprocess.Compl
     shutil.copy(CONFTEST, folder / "tests")
     (folder / "tests" / "test_planted.py").write_text(NEEDS_GIT)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = requires(*names): needs\n")
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "REGARD"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "REGARD"))}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests"],
         cwd=folder,

@@ -10,13 +10,25 @@ from functools import cached_property
 from itertools import product
 
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 import regard
 from regard.attention.place import Place
 
-LENGTHS = st.sampled_from((1, 2, 3, 5, 7, 11))
+few = settings(max_examples=25)  # for laws that call `attend` many times
+
+# Strategies are made once: hypothesis checks each that it has not met before.
+BOOLEAN = st.booleans()
+FEW = st.sampled_from((1, 2, 3))
+LENGTH = st.sampled_from((1, 2, 3, 5, 7, 11))
+OFFSET = st.integers(-3, 7)
+BESIDE = st.integers(0, 4)
+PREFIX = st.integers(0, 12)
+SEED = st.integers(0, 999)
+UP_TO = [st.integers(0, size) for size in range(12)]
+KIND = st.sampled_from(("causal", "window", "prefix", "lengths", "dense"))
 
 
 @dataclass(frozen=True)
@@ -111,73 +123,72 @@ class Meaning:
         return torch.tensor(pairs, dtype=torch.bool).view(sizes)
 
 
-@st.composite
 def splits(draw: st.DrawFn, total: int, parts: int) -> list[int]:
     """`parts` lengths >= 0 that add up to `total`."""
-    cuts = sorted(draw(st.lists(st.integers(0, total), min_size=parts - 1, max_size=parts - 1)))
+    cuts = sorted(draw(UP_TO[total]) for _ in range(parts - 1))
     return [high - low for low, high in zip([0, *cuts], [*cuts, total], strict=True)]
 
 
 @st.composite
 def scenes(draw: st.DrawFn, *, packed: bool | None = None, square: bool = False) -> Scene:
     """Any sizes and offsets; packed or not, or either where `packed` is not given."""
-    batch, heads = draw(st.sampled_from((1, 2, 3))), draw(st.sampled_from((1, 2, 3)))
-    queries = draw(LENGTHS)
-    keys = queries if square else draw(LENGTHS)
-    offset = draw(
-        st.one_of(st.just(0), st.integers(-3, 7), st.lists(st.integers(-3, 7), min_size=batch, max_size=batch))
-    )
+    batch, heads, queries = draw(FEW), draw(FEW), draw(LENGTH)
+    keys = queries if square else draw(LENGTH)
+    offset: int | list[int] = 0
+    match draw(FEW):
+        case 2:
+            offset = draw(OFFSET)
+        case 3:
+            offset = [draw(OFFSET) for _ in range(batch)]
     packing = None
-    if draw(st.booleans()) if packed is None else packed:
-        documents = draw(st.integers(1, 3))
-        packing = Packing(*([draw(splits(size, documents)) for _ in range(batch)] for size in (queries, keys)))
+    if draw(BOOLEAN) if packed is None else packed:
+        documents = draw(FEW)
+        packing = Packing(*([splits(draw, size, documents) for _ in range(batch)] for size in (queries, keys)))
     return Scene(batch=batch, heads=heads, queries=queries, keys=keys, offset=offset, packing=packing)
 
 
-@st.composite
-def leaves(draw: st.DrawFn, scene: Scene, *, dense: bool = True) -> Meaning:
+def leaf(draw: st.DrawFn, scene: Scene, *, dense: bool) -> Meaning:
     """One mask, of any kind but `Documents`."""
-    kinds = ["causal", "window", "prefix", "lengths", "dense"]
-    match draw(st.sampled_from(kinds if dense else kinds[:-1])):
-        case "causal":
-            return Meaning(regard.Causal, lambda b, h, i, j: j <= scene.stand(b, i))
+    match draw(KIND):
         case "window":
-            left, right = draw(st.integers(0, 4)), draw(st.none() | st.integers(0, 4))
+            left, right = draw(BESIDE), draw(BESIDE) if draw(BOOLEAN) else None
             after = left if right is None else right
             return Meaning(
                 lambda: regard.Window(left, right),
                 lambda b, h, i, j: scene.stand(b, i) - left <= j <= scene.stand(b, i) + after,
             )
         case "prefix":
-            length = draw(st.integers(0, 12))
+            length = draw(PREFIX)
             return Meaning(lambda: regard.Prefix(length), lambda b, h, i, j: j < scene.origin(b, i) + length)
         case "lengths":
-            starts = [draw(st.integers(0, scene.keys)) for _ in range(scene.batch)]
-            lengths = [draw(st.integers(0, scene.keys - start)) for start in starts]
+            starts = [draw(UP_TO[scene.keys]) for _ in range(scene.batch)]
+            lengths = [draw(UP_TO[scene.keys - start]) for start in starts]
             return Meaning(
                 lambda: regard.Lengths(lengths, start=starts),
                 lambda b, h, i, j: starts[b] <= j < starts[b] + lengths[b],
             )
-        case _:
+        case "dense" if dense:
             full = (scene.batch, scene.heads, scene.queries, scene.keys)
-            shape = tuple(draw(st.sampled_from((1, size))) for size in full)
-            seed = draw(st.integers(0, 99))
-            tensor = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.6
+            shape = tuple(size if draw(BOOLEAN) else 1 for size in full)
+            tensor = torch.rand(shape, generator=torch.Generator().manual_seed(draw(SEED))) < 0.6
             table = tensor.expand(full).tolist()
-            axes = draw(st.integers(0, next((axis for axis in range(4) if shape[axis] > 1), 3)))
-            return Meaning(lambda: regard.Dense(tensor.reshape(shape[axes:])), lambda b, h, i, j: table[b][h][i][j])
+            leading = next((axis for axis in range(4) if shape[axis] > 1), 3)  # dimensions that may be left out
+            cut = draw(UP_TO[leading])
+            return Meaning(lambda: regard.Dense(tensor.reshape(shape[cut:])), lambda b, h, i, j: table[b][h][i][j])
+        case _:
+            return Meaning(regard.Causal, lambda b, h, i, j: j <= scene.stand(b, i))
 
 
 @st.composite
 def expressions(draw: st.DrawFn, scene: Scene, *, dense: bool = True) -> Meaning:
     """Up to three masks joined by `&`, `|` and `~`; in a packed scene one of them is its `Documents`."""
-    count = draw(st.integers(1, 3))
-    meanings = [draw(leaves(scene, dense=dense)) for _ in range(count)]
+    count = draw(FEW)
+    meanings = [leaf(draw, scene, dense=dense) for _ in range(count)]
     if scene.packing is not None:
-        meanings[draw(st.integers(0, count - 1))] = _documents(scene.packing)
+        meanings[draw(UP_TO[count - 1])] = _documents(scene.packing)
     meaning = _negated(draw, meanings[0])
     for other in meanings[1:]:
-        join = draw(st.sampled_from((_both, _either)))
+        join = _both if draw(BOOLEAN) else _either
         meaning = _negated(draw, join(meaning, _negated(draw, other)))
     return meaning
 
@@ -200,6 +211,6 @@ def _either(left: Meaning, right: Meaning) -> Meaning:
 
 def _negated(draw: st.DrawFn, inner: Meaning) -> Meaning:
     """The complement, one time in three."""
-    if draw(st.integers(0, 2)) < 2:
+    if draw(FEW) < 3:
         return inner
     return Meaning(lambda: ~inner.mask, lambda *pair: not inner.sees(*pair))

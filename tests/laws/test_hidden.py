@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws.scenes import Scene, expressions, scenes
+from tests.laws.scenes import Scene, expressions, few, scenes
 from torch import Tensor
 
 import regard
@@ -62,6 +62,7 @@ def test_what_nobody_may_see_reaches_nothing(backend: str, data: st.DataObject) 
 
 
 @pytest.mark.parametrize("backend", PROMISED)
+@few
 @given(data=st.data())
 def test_heads_that_share_a_key_hide_it_for_themselves(backend: str, data: st.DataObject) -> None:
     """A strange key that only some heads of a group may see is hidden from the others, forward and backward."""
@@ -81,6 +82,7 @@ def test_heads_that_share_a_key_hide_it_for_themselves(backend: str, data: st.Da
 
 @pytest.mark.parametrize("backend", PROMISED)
 @pytest.mark.parametrize("which", ["query", "key", "value"])
+@few
 @given(data=st.data())
 def test_what_may_be_seen_reaches_those_who_see_it(backend: str, which: str, data: st.DataObject) -> None:
     scene = data.draw(scenes())

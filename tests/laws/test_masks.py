@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws.scenes import Scene, expressions, scenes
+from tests.laws.scenes import Scene, expressions, few, scenes
 from torch import Tensor
 
 import regard
@@ -72,6 +72,7 @@ def test_the_call_makes_the_same_place(data: st.DataObject) -> None:
     )
 
 
+@few
 @given(st.data())
 def test_de_morgan(data: st.DataObject) -> None:
     scene = data.draw(scenes())
@@ -110,6 +111,7 @@ def test_by_hand() -> None:
 # Masking a key is not having it
 
 
+@few
 @given(st.data())
 def test_masking_keys_is_deleting_them(data: st.DataObject) -> None:
     scene = data.draw(scenes(packed=False))
@@ -122,6 +124,7 @@ def test_masking_keys_is_deleting_them(data: st.DataObject) -> None:
     torch.testing.assert_close(masked, deleted, rtol=1e-12, atol=1e-12)
 
 
+@few
 @given(st.data())
 def test_any_mask_deletes_for_each_query(data: st.DataObject) -> None:
     scene = data.draw(scenes())
@@ -137,6 +140,7 @@ def test_any_mask_deletes_for_each_query(data: st.DataObject) -> None:
         torch.testing.assert_close(context[row, head, i], expected[0, 0, 0], rtol=1e-12, atol=1e-12)
 
 
+@few
 @given(st.data())
 def test_padding_on_either_side_changes_nothing(data: st.DataObject) -> None:
     scene = data.draw(scenes(packed=False))
@@ -159,6 +163,7 @@ def test_padding_on_either_side_changes_nothing(data: st.DataObject) -> None:
 # Positions
 
 
+@few
 @given(st.data())
 def test_offset_moves_the_queries(data: st.DataObject) -> None:
     """The last queries of a long call, at their offset, are what they are in the whole call."""
@@ -185,6 +190,7 @@ def test_each_row_has_its_own_offset() -> None:
 # Packing
 
 
+@few
 @given(st.data())
 def test_packing_is_running_each_document_alone(data: st.DataObject) -> None:
     """In self- and in cross-attention, whatever else the mask says about positions."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws.scenes import Meaning, Scene, expressions, scenes
+from tests.laws.scenes import Meaning, Scene, expressions, few, scenes
 from torch import Tensor
 
 import regard
@@ -31,6 +31,7 @@ def tensors_of(scene: Scene, kv_heads: int, scale: float) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("backend", ABLE)
+@few
 @given(call=calls())
 def test_formulas(backend: str, call: tuple[Scene, Meaning, int, float]) -> None:
     scene, drawn, kv_heads, scale = call
@@ -65,6 +66,7 @@ def test_formulas(backend: str, call: tuple[Scene, Meaning, int, float]) -> None
 
 
 @pytest.mark.parametrize("backend", ABLE)
+@few
 @given(data=st.data())
 def test_recording_changes_nothing(backend: str, data: st.DataObject) -> None:
     """The context and its gradients are the same, bit for bit, whatever is recorded."""

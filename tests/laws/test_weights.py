@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws.scenes import Scene, expressions, scenes
+from tests.laws.scenes import Scene, expressions, few, scenes
 from torch import Tensor
 
 import regard
@@ -22,6 +22,7 @@ def weights_of(query: Tensor, key: Tensor, value: Tensor, **options) -> Tensor:
     return regard.observe(query, key, value, record=[regard.Weights()], **options)[1].weights
 
 
+@few
 @given(st.data())
 def test_weights_are_shares_of_one_over_the_allowed_keys(data: st.DataObject) -> None:
     scene = data.draw(scenes())
@@ -35,6 +36,7 @@ def test_weights_are_shares_of_one_over_the_allowed_keys(data: st.DataObject) ->
     torch.testing.assert_close(context, seen.weights @ value, rtol=1e-12, atol=1e-12)
 
 
+@few
 @given(st.data())
 def test_a_query_that_sees_nothing_gets_zeros_and_gives_none(data: st.DataObject) -> None:
     scene = data.draw(scenes())
@@ -66,6 +68,7 @@ def test_sizes_of_nothing(backend: str, queries: int, keys: int, batch: int) -> 
         assert not context.any()
 
 
+@few
 @given(st.data())
 def test_the_order_of_keys_is_nothing(data: st.DataObject) -> None:
     scene = data.draw(scenes())
@@ -80,6 +83,7 @@ def test_the_order_of_keys_is_nothing(data: st.DataObject) -> None:
     )
 
 
+@few
 @given(st.data())
 def test_the_order_of_queries_is_that_of_contexts(data: st.DataObject) -> None:
     scene = data.draw(scenes())
@@ -106,6 +110,7 @@ def test_grouped_heads_are_repeated_heads() -> None:
 # Softmax
 
 
+@few
 @given(temperature=st.floats(0.1, 10.0), scale=st.floats(0.1, 3.0))
 def test_temperature_divides_the_scores(temperature: float, scale: float) -> None:
     query, key, value = draw()

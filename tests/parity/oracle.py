@@ -3,18 +3,18 @@
 The tolerance is derived, entry by entry, from the call itself. To first order in the unit roundoff, a score is off
 by `e_s = eps * size`, where `size` is the score's formula with absolute values in it; a weight by
 `e_p = p (exp(2 max e_s) - 1 + exponential) <= 1`; a context by `e_p |v| + eps p |v|`; and so on through the
-gradients, whose errors reach the inputs by the derivative of `size`. `FACTOR` stands for the lengths of the sums.
+gradients, whose errors reach the inputs by the derivative of `size`. `FACTOR` stands for the lengths of the sums,
+up to 11 terms here, whose roundings point both ways.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from tests.parity.cases import CAP, SCALE, Case
 from torch import Tensor
 
-FACTOR = 4.0  # sums here have up to 11 terms, and their roundings point both ways
+FACTOR = 2.0  # over 300 random calls the largest error was 0.4 of the bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +85,11 @@ def pairs_of(case: Case) -> Tensor:
 
 
 def weights_of(scores: Tensor, sees: Tensor) -> Tensor:
-    """Softmax over the allowed keys, row by row; zeros where there are none."""
-    rows = torch.zeros_like(scores)
-    for place in product(*map(range, scores.shape[:-1])):
-        keys = sees[place].nonzero().flatten()
-        if len(keys):
-            rows[place] = rows[place].index_put((keys,), torch.softmax(scores[place][keys], 0))
-    return rows
+    """Softmax over the allowed keys; zeros where there are none."""
+    top = scores.detach().masked_fill(~sees, -torch.inf).amax(-1, keepdim=True).clamp(min=-1e300)
+    exponentials = torch.where(sees, scores - top, -torch.inf).exp()
+    total = exponentials.sum(-1, keepdim=True)
+    return exponentials / torch.where(total == 0, 1.0, total)
 
 
 def answer(case: Case, tensors: dict[str, Tensor], precision: Precision, kept: Tensor | None = None) -> Answer:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.laws.scenes import Meaning, Scene
 from tests.parity.cases import Case, cases
 from tests.parity.oracle import Precision, answer
@@ -18,9 +19,11 @@ SCENE = Scene(batch=2, heads=6, queries=5, keys=7)
 CAUSAL = Meaning(regard.Causal, lambda b, h, i, j: j <= i)
 
 
-def precision(backend: str, dtype: torch.dtype) -> Precision:
+def precision(backend: str, dtype: torch.dtype, case: Case) -> Precision:
     """What a backend promises: 16-bit inputs are computed in float32 and rounded once, by all but torch's own."""
     inner = torch.promote_types(dtype, torch.float32)
+    if case.prepared and case.kind == "additive":  # keys that are projected once are stored as keys
+        return Precision(inner=inner, stored=dtype, returned=dtype)
     if backend == "sdpa":  # stores weights and projections in 16 bits; its exponential is good to 20 units
         return Precision(inner=inner, stored=dtype, returned=dtype, exponential=20.0)
     return Precision(inner=inner, stored=inner, returned=dtype)
@@ -46,7 +49,7 @@ def missing(case: Case, backend: str) -> list[str]:
 def compare(case: Case, backend: str, dtype: torch.dtype) -> None:
     """The context and every gradient, entry by entry."""
     tensors = case.tensors(dtype)
-    expected = answer(case, tensors, precision(backend, dtype))
+    expected = answer(case, tensors, precision(backend, dtype, case))
     context = case.attend(tensors, backend=backend)
     assert context.dtype == dtype
     leaves = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
@@ -58,24 +61,24 @@ def compare(case: Case, backend: str, dtype: torch.dtype) -> None:
     for name, value in expected.values.items():
         got = given_[name]
         error = (torch.zeros_like(value) if got is None else got.double()) - value
-        worst = (error.abs() / expected.tolerances[name]).nan_to_num(nan=torch.inf) * (error != 0)
-        assert not worst.numel() or float(worst.max()) <= 1.0, (
-            f"{name} on {backend} in {dtype} is off by {float(worst.max()):.3g} tolerances"
-        )
+        allowed = expected.tolerances[name]
+        off = [
+            (e, t) for e, t in zip(error.flatten().tolist(), allowed.flatten().tolist(), strict=True) if not abs(e) <= t
+        ]
+        assert not off, f"{name} on {backend} in {dtype}: error and tolerance {off[:3]}"
 
 
 @pytest.mark.parametrize("backend", TABLE)
-@settings(max_examples=120)
-@given(case=cases())
-def test_any_call_is_the_oracle_s_or_is_refused(backend: str, case: Case) -> None:
+@settings(max_examples=100)
+@given(case=cases(), dtype=st.sampled_from(DTYPES))
+def test_any_call_is_the_oracle_s_or_is_refused(backend: str, case: Case, dtype: torch.dtype) -> None:
     lacks = missing(case, backend)
     if lacks:
         with pytest.raises(ValueError, match=f'backend "{backend}" lacks') as caught:
-            case.attend(case.tensors(torch.float32), backend=backend)
+            case.attend(case.tensors(dtype), backend=backend)
         assert all(feature in str(caught.value) for feature in lacks)
     else:
-        for dtype in DTYPES:
-            compare(case, backend, dtype)
+        compare(case, backend, dtype)
 
 
 # One call for each row of the table: what it needs and nothing else that a backend may lack
@@ -200,7 +203,7 @@ def test_huge_logits(backend: str, dtype: torch.dtype, masked: bool) -> None:
     """Scores of the order of 1e4 neither overflow nor turn into NaN."""
     case = Case(scene=SCENE, kind="dot", kv_heads=6, magnitude=60.0, mask=CAUSAL if masked else None, value_dim=3)
     tensors = case.tensors(dtype)
-    scores = tensors["query"].double() @ tensors["key"].double().mT
+    scores = tensors["query"].detach().double() @ tensors["key"].detach().double().mT
     assert float(scores.abs().max()) > 1e4
     compare(case, backend, dtype)
 

@@ -13,6 +13,8 @@ from regard.attention.observations import Observation
 from regard.attention.place import Place
 from regard.attention.scores import Prepared, ScaledDot, Score
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Call:
@@ -132,15 +134,15 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _place(query: Tensor, key: Tensor, mask: Mask | None, offset: int | Tensor) -> Place:
-    whole = not (offset.is_floating_point() if isinstance(offset, Tensor) else isinstance(offset, float))
-    if whole and isinstance(offset, Tensor) and offset.ndim == 0:
-        offset = int(offset)
-    if not whole or (isinstance(offset, Tensor) and offset.shape != query.shape[:1]):
+    rows = isinstance(offset, Tensor) and offset.dtype in _INTEGERS and offset.shape in ((), query.shape[:1])
+    if not rows and not isinstance(offset, int):
         given = f"shape {tuple(offset.shape)} of {offset.dtype}" if isinstance(offset, Tensor) else repr(offset)
         raise ValueError(
             f"offset is an int or an integer tensor with one entry per batch row, (batch,) = ({query.shape[0]},); "
             f"got {given}"
         )
+    if isinstance(offset, Tensor) and offset.ndim == 0:
+        offset = int(offset)
     batch, heads, queries, _ = query.shape
     place = Place(batch=batch, heads=heads, queries=queries, keys=key.shape[2], offset=offset, device=query.device)
     packed = [part for part in mask.parts() if isinstance(part, Documents)] if mask is not None else []

@@ -1,9 +1,10 @@
 """The table of what each backend can do; it drives dispatch, `plan`, the docs page and the parity tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from importlib import import_module
 
+import torch
 from torch import Tensor
 
 from regard.attention.call import Call
@@ -60,13 +61,14 @@ Runner = Callable[[Call], tuple[Tensor, dict[str, Tensor | TopKeys]]]
 def needs(call: Call) -> frozenset[Feature]:
     """What this call asks of a backend."""
     lowered = call.lowered
+    bias = None if lowered is None else lowered.bias
     asked = {
         Feature.DOT: isinstance(lowered, DotScores),
         Feature.ADDITIVE: isinstance(lowered, AdditiveScores),
         Feature.UNFUSED: lowered is None,
         Feature.SOFT_CAP: isinstance(lowered, DotScores) and lowered.softcap is not None,
-        Feature.BIAS: lowered is not None and lowered.bias is not None,
-        Feature.BIAS_GRADIENT: lowered is not None and lowered.bias is not None and lowered.bias.requires_grad,
+        Feature.BIAS: bias is not None,
+        Feature.BIAS_GRADIENT: bias is not None and bias.requires_grad and torch.is_grad_enabled(),
         Feature.SOFTMAX: isinstance(call.normalize, Softmax),
         Feature.OTHER_NORMALIZER: not isinstance(call.normalize, Softmax),
         Feature.MASK: call.mask is not None,
@@ -84,21 +86,20 @@ def choose(call: Call, backend: str) -> str:
     Raises:
         ValueError: if the backend is unknown, or lacks something that the call needs.
     """
-    if backend != "auto":
-        if backend not in TABLE:
-            raise ValueError(f'unknown backend "{backend}"; expected one of "auto", {_quoted(TABLE)}')
-        missing = lacks(call, backend)
-        if missing:
-            able = [name for name in TABLE if not lacks(call, name)]
-            raise ValueError(
-                f'backend "{backend}" lacks what this call needs: {"; ".join(missing)}. '
-                f'It runs on {_quoted(able)}: pass backend="{able[0]}", or backend="auto"'
-            )
-        return backend
-    able = [name for name in TABLE if not lacks(call, name)]
-    if is_small(call):
-        return "reference"
-    return able[0]
+    if backend == "auto":
+        if is_small(call):
+            return "reference"
+        return next(name for name in TABLE if not lacks(call, name))
+    if backend not in TABLE:
+        raise ValueError(f'unknown backend "{backend}"; expected one of "auto", {_quoted(TABLE)}')
+    missing = lacks(call, backend)
+    if missing:
+        able = [name for name in TABLE if not lacks(call, name)]
+        raise ValueError(
+            f'backend "{backend}" lacks what this call needs: {"; ".join(missing)}. '
+            f'It runs on {_quoted(able)}: pass backend="{able[0]}", or backend="auto"'
+        )
+    return backend
 
 
 def lacks(call: Call, backend: str) -> list[str]:
@@ -116,8 +117,8 @@ def runner(backend: str) -> Runner:
     return import_module(f"regard.attention.backends.{backend}").run
 
 
-def _quoted(names: object) -> str:
-    return ", ".join(f'"{name}"' for name in names)  # type: ignore[attr-defined]
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def table() -> str:

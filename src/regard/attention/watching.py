@@ -72,7 +72,8 @@ def watch(model: nn.Module, *observations: Observation, **names: Observation) ->
         observations: what to record, such as `regard.TopK(8)`; two of a kind are told apart by name: `sinks=...`.
 
     Returns:
-        A mapping from module name to `Seen`: `seen["decoder.layers.3.cross"].topk.keys`.
+        A mapping from module name to `Seen`: `seen["decoder.layers.3.cross"].topk.keys`. A call that comes from no
+        module's `forward` (from another method of the model, say) stands under "".
 
     Raises:
         ValueError: for a compiled model, or a `watch` inside another.

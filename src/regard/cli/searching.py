@@ -45,7 +45,7 @@ def search_options(arguments: argparse.Namespace, recipe: Beam) -> Greedy | Beam
                 f"--{name.replace('_', '-')} does nothing in {arguments.search} search; add --search {owner}"
             )
     if kind is Beam:
-        wider = {"width": given["n_best"]} if given.get("n_best", 1) > given.get("width", recipe.width) else {}
-        return replace(recipe, **{**wider, **given})
+        wide_enough = max(recipe.width, given.get("n_best", 1))
+        return replace(recipe, **{"width": wide_enough, **given})
     shared = {field.name: getattr(recipe, field.name) for field in fields(kind) if hasattr(recipe, field.name)}
     return kind(**{**shared, **given})

@@ -1,7 +1,5 @@
 """Positions: how a model that sees a set learns that it is a sequence."""
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -10,19 +8,16 @@ from torch import Tensor, nn
 class Sinusoidal(nn.Module):
     """`x + PE`, `PE[t, 2i] = sin(t / 10000^(2i/dim))`, `PE[t, 2i+1] = cos(...)` (Vaswani et al. 2017); any length."""
 
-    frequency: Tensor
-
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim % 2:
             raise ValueError(f"Sinusoidal pairs sines with cosines, so dim must be even, got {dim}")
-        frequency = torch.exp(torch.arange(0, dim, 2) * (-math.log(10000.0) / dim))
-        self.register_buffer("frequency", frequency, persistent=False)
+        self.dim = dim
 
     def forward(self, inputs: Float[Tensor, "batch length dim"], offset: int = 0) -> Float[Tensor, "batch length dim"]:
         """Add the encodings of the positions `offset ... offset + length - 1`."""
         position = torch.arange(offset, offset + inputs.shape[1], device=inputs.device)
-        angle = position.unsqueeze(-1) * self.frequency
+        angle = _angles(position, self.dim, 10000.0, inputs.dtype)
         return inputs + torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(inputs.dtype)
 
 
@@ -49,13 +44,11 @@ class Rotary(nn.Module):
     `dot(rotate(q, i), rotate(k, j))` depends on `i - j` alone. Feature f is paired with `f + head_dim / 2`.
     """
 
-    frequency: Tensor
-
     def __init__(self, head_dim: int, base: float = 10000.0) -> None:
         super().__init__()
         if head_dim % 2:
             raise ValueError(f"Rotary turns pairs of features, so head_dim must be even, got {head_dim}")
-        self.register_buffer("frequency", base ** (-torch.arange(0, head_dim, 2) / head_dim), persistent=False)
+        self.head_dim, self.base = head_dim, base
 
     def forward(
         self, inputs: Float[Tensor, "batch heads length head_dim"], offset: int | Int[Tensor, " batch"] = 0
@@ -63,7 +56,19 @@ class Rotary(nn.Module):
         """Turn features of the positions `offset ... offset + length - 1` (an offset for all rows, or one for each)."""
         start = offset.view(-1, 1, 1) if isinstance(offset, Tensor) else offset
         position = start + torch.arange(inputs.shape[2], device=inputs.device)
-        angle = position.unsqueeze(-1) * self.frequency
+        angle = _angles(position, self.head_dim, self.base, inputs.dtype)
         cos, sin = angle.cos().to(inputs.dtype), angle.sin().to(inputs.dtype)
         first, second = inputs.chunk(2, -1)
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+
+
+def _angles(
+    position: Int[Tensor, "*rows length"], dim: int, base: float, dtype: torch.dtype
+) -> Float[Tensor, "*rows length pairs"]:
+    """`position / base^(2f / dim)` for each pair of features f, in float32, or float64 for such inputs.
+
+    Made anew at every call: a buffer would be rounded with the model where that is cast to 16 bits.
+    """
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    exponent = torch.arange(0, dim, 2, device=position.device, dtype=wide) / dim
+    return position.unsqueeze(-1) * base**-exponent

@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,15 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         torch.save({"version": FORMAT, **state}, file)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, needed: Sequence[str] = ()) -> dict[str, Any]:
     """Reads what `save_checkpoint` wrote; nothing in the file is executed.
 
+    Args:
+        path: The file.
+        needed: Keys that its state must have.
+
     Raises:
-        ValueError: there is none, it is broken, of another format, or holds more than tensors and values.
+        ValueError: there is none, it is broken, of another format, lacks a key, or holds more than tensors and values.
     """
     if not path.is_file():
         raise ValueError(f"{path} does not exist: the run was stopped before its first checkpoint; start it anew")
@@ -38,8 +42,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "executed: use only resume.ckpt files of your own runs"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is broken ({str(error).splitlines()[0]}): start the run anew") from error
+        reason = str(error).splitlines()[0] if str(error) else "it ends too early"  # an EOFError says nothing
+        raise ValueError(f"{path} is broken ({reason}): start the run anew") from error
     found = state.get("version") if isinstance(state, dict) else None
     if found != FORMAT:
         raise ValueError(f"{path} is a checkpoint of format {found}; this regard reads {FORMAT}: start the run anew")
+    if missing := [name for name in needed if name not in state]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}, so no training wrote it: start the run anew")
     return state

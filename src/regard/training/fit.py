@@ -21,6 +21,9 @@ from regard.training.schedule import learning_rate_factor
 from regard.training.task import Task
 from regard.training.weights import assign_tensors
 
+# What `Checkpointing` writes and a resumed run reads.
+_STATE = ("progress", "metrics", "batches_an_epoch", "model", "optimizer", "scheduler", "random")
+
 
 def fit(task: Task, options: TrainingOptions, run: RunDirectory, *, resume: bool = False) -> dict[str, float]:
     """Trains `task.model`, keeps everything in `run`, and leaves the final weights in the model.
@@ -49,7 +52,7 @@ def fit(task: Task, options: TrainingOptions, run: RunDirectory, *, resume: bool
         torch.set_num_threads(options.threads)
     progress, state = Progress(), None
     if resume:
-        state = load_checkpoint(run.checkpoint_path)
+        state = load_checkpoint(run.checkpoint_path, needed=_STATE)
         progress = Progress.from_state_dict(state["progress"])
     device = torch.device(choose_device(options.device))
     task.model.to(device)

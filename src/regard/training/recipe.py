@@ -97,10 +97,20 @@ def _instance(recipe: type[R], values: Mapping[str, Any], arguments: list[str], 
     parser.add_class_arguments(recipe, as_positional=False)
     try:
         # The file's values go through the same parser as flags, before them: one check for both, and flags win.
-        made = parser.instantiate_classes(parser.parse_args([*_flags(recipe, values), *arguments]))
+        found = parser.parse_args([*_flags(recipe, values), *arguments])
     except ArgumentError as error:
         raise ValueError(" ".join(str(error).split())) from None
-    return recipe(**{field.name: made[field.name] for field in fields(recipe)})  # type: ignore[arg-type]
+    return _made(recipe, found)
+
+
+def _made(recipe: type[R], found: Any) -> R:
+    """The dataclass of what was found, and the dataclasses inside it; each checks its own values."""
+    return recipe(
+        **{
+            field.name: _made(field.type, found[field.name]) if is_dataclass(field.type) else found[field.name]  # type: ignore[arg-type]
+            for field in fields(recipe)  # type: ignore[arg-type]
+        }
+    )
 
 
 def _flags(recipe: type, values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

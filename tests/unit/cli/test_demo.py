@@ -1,14 +1,19 @@
 """`regard demo` in tiny form: data, training, evaluation, unseen inputs, the page."""
 
+import jaxtyping
 import pytest
 
 from regard.tasks import dates
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch):
+def quick(monkeypatch) -> None:
+    """Few dates, pictures that are not drawn, and shapes that are not checked: other tests see to them."""
     for split in ("validation", "test"):
         monkeypatch.setitem(dates.SIZES, split, 7)
+    monkeypatch.setattr("regard.cli.look.draw", lambda alignment, path: path.touch())
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def test_the_whole_road(regard, tmp_path):

@@ -73,6 +73,11 @@ def test_a_checkpoint_that_calls_a_function(told, copied, marker):
     )
 
 
+def test_a_checkpoint_of_something_else(told, copied):
+    torch.save({"version": 1, "model": {}}, copied / "resume.ckpt")
+    assert "resume.ckpt lacks progress, metrics, " in told("resume")
+
+
 def test_a_checkpoint_is_none_of_prediction_s_business(regard, copied, marker):
     torch.save({"version": 1, "model": Bomb(marker)}, copied / "resume.ckpt")
     assert regard("predict", copied, "a man").status == 0

@@ -142,14 +142,10 @@ def test_what_cannot_be_batched() -> None:
         TokenBatches([[5], [6]], [[7]], tokens=31, seed=0)
     with pytest.raises(ValueError, match="no sentence pairs"):
         TokenBatches([], [], tokens=31, seed=0)
-    with pytest.raises(
-        ValueError, match=r"pair 2 has 3 source and 14 target tokens.* more than the 11 .* tokens=14"
-    ):
+    with pytest.raises(ValueError, match=r"pair 2 has 3 source and 14 target tokens.* more than the 11 .* tokens=14"):
         TokenBatches([[5], [6, 6]], [[7], [8] * 13], tokens=11, seed=0)
     batches = TokenBatches([[5]], [[7]], tokens=31, seed=0)
-    with pytest.raises(
-        ValueError, match=r"stood at batch 3 of its epoch, but these data and tokens=31 make 1 batches"
-    ):
+    with pytest.raises(ValueError, match=r"stood at batch 3 of its epoch, but these data and tokens=31 make 1 batches"):
         batches.load_state_dict({"epoch": 0, "position": 3})
 
 
@@ -163,9 +159,7 @@ def test_sentences_to_translate_come_back_in_order(lengths: list[int], tokens: i
         assert rows == len(batch.rows) == len(batch.source_lengths)
         assert rows == 1 or rows * width <= tokens
         widths.append(width)
-        for row, sentence, length in zip(
-            batch.rows, batch.source.tolist(), batch.source_lengths.tolist(), strict=True
-        ):
+        for row, sentence, length in zip(batch.rows, batch.source.tolist(), batch.source_lengths.tolist(), strict=True):
             assert row not in results
             assert sentence[length - 1] == END
             assert set(sentence[length:]) <= {PAD}

@@ -40,9 +40,7 @@ def as_tsv(english: list[str], german: list[str]) -> bytes:
 
 def as_jsonl(english: list[str], german: list[str], *, nested: bool) -> bytes:
     pairs = [{"en": en, "de": de} for en, de in zip(english, german, strict=True)]
-    return text(
-        [json.dumps({"translation": pair} if nested else pair, ensure_ascii=nested) for pair in pairs]
-    )
+    return text([json.dumps({"translation": pair} if nested else pair, ensure_ascii=nested) for pair in pairs])
 
 
 @pytest.mark.parametrize(
@@ -69,9 +67,7 @@ def test_every_format_gives_the_same_pairs(tmp_path: Path, files: dict[str, byte
 
 
 @given(pairs=st.lists(st.tuples(sentence, sentence), min_size=1, max_size=7))
-def test_what_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]
-) -> None:
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> None:
     english, german = [en for en, _ in pairs], [de for _, de in pairs]
     for files in (
         {"train__en": text(english), "train__de": text(german)},
@@ -109,9 +105,7 @@ def test_empty_file(tmp_path: Path) -> None:
 
 def test_broken_utf8(tmp_path: Path) -> None:
     write(tmp_path, train__en=text(ENGLISH), train__de="gut\nschön\nja\n".encode("latin1"))
-    refuses(
-        tmp_path, "train.de, line 2, byte 7 of the file is not UTF-8: sch\\xf6n", "iconv -f LATIN1 -t UTF-8"
-    )
+    refuses(tmp_path, "train.de, line 2, byte 7 of the file is not UTF-8: sch\\xf6n", "iconv -f LATIN1 -t UTF-8")
     write(tmp_path, train__de="gut\n".encode("utf-16"))
     refuses(tmp_path, "train.de, line 1, byte 0", "iconv -f UTF-16 -t UTF-8")
 
@@ -167,9 +161,7 @@ def test_several_formats_match(tmp_path: Path) -> None:
 
 
 def test_nothing_matches(tmp_path: Path) -> None:
-    refuses(
-        tmp_path, "no 'train': looked for train.en with train.de, train.tsv and train.jsonl", "holds nothing"
-    )
+    refuses(tmp_path, "no 'train': looked for train.en with train.de, train.tsv and train.jsonl", "holds nothing")
     write(tmp_path, trian__en=b"a\n", trian__de=b"b\n", notes=b"")
     refuses(tmp_path, "holds notes, trian.de, trian.en; did you mean trian.en, trian.de?")
     write(tmp_path, train__en=b"a\n")

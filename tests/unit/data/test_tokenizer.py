@@ -9,18 +9,14 @@ from hypothesis import strategies as st
 from regard.data.tokenizer import Tokenizer, Tokenizers
 from regard.models.tokens import END, PAD, START, UNKNOWN
 
-CHARACTERS = (
-    "abcdefgxyzäöüßéABCДж中文ー.,;:!?()[]{}<>/\\'\"-\u2013\u2014…«»¿%&*@#_+=|~^$0123456789½\t\u00a0\u0301"
-)
+CHARACTERS = "abcdefgxyzäöüßéABCДж中文ー.,;:!?()[]{}<>/\\'\"-\u2013\u2014…«»¿%&*@#_+=|~^$0123456789½\t\u00a0\u0301"
 
 
 def sentences(count: int = 307, seed: int = 5) -> list[str]:
     """Some made-up sentences that use every one of CHARACTERS, with words that come back."""
     chance = random.Random(seed)
     words = ["".join(chance.choices("abcdefgxyz", k=chance.randint(2, 7))) for _ in range(61)]
-    text = [
-        " ".join(chance.choices(words, k=chance.randint(2, 11))) + chance.choice(".!?") for _ in range(count)
-    ]
+    text = [" ".join(chance.choices(words, k=chance.randint(2, 11))) + chance.choice(".!?") for _ in range(count)]
     return [*text, *CHARACTERS]
 
 
@@ -95,9 +91,7 @@ def test_lowercase() -> None:
 
 def test_the_vocabulary_has_room_for_the_characters() -> None:
     texts = ["aaa bbb ccc", "aab", "d"]
-    with pytest.raises(
-        ValueError, match=r"no room for the 5 different characters .* set vocabulary=9 or more"
-    ):
+    with pytest.raises(ValueError, match=r"no room for the 5 different characters .* set vocabulary=9 or more"):
         Tokenizer.train(texts, vocabulary=8)
     assert len(Tokenizer.train(texts, vocabulary=9)) == 9
     few = Tokenizer.train(texts, vocabulary=8, characters=3)

@@ -16,26 +16,21 @@ ONE = (torch.tensor([[7]]), torch.tensor([1]))
 SPECIAL = (0, 1, 2)
 
 
-def next_log_probabilities(
-    model: torch.nn.Module, source: Tensor, length: Tensor, tokens: list[int]
-) -> list[float]:
+def next_log_probabilities(model: torch.nn.Module, source: Tensor, length: Tensor, tokens: list[int]) -> list[float]:
     """Of the token after `tokens`, by teacher forcing; the model is in evaluation mode."""
     with torch.no_grad():
         hidden = model.forward(source[None], length[None], torch.tensor([[START, *tokens]]))
     return (hidden[0, -1] @ model.output_weight.T).log_softmax(-1).tolist()
 
 
-def exhaustive(
-    model: torch.nn.Module, source: Tensor, length: Tensor, options: Beam, words: range
-) -> list[tuple]:
+def exhaustive(model: torch.nn.Module, source: Tensor, length: Tensor, options: Beam, words: range) -> list[tuple]:
     """(score, tokens) of every finished output, best first."""
     found = []
     for count in range(options.max_length):
         for tokens in product(words, repeat=count):
             history = [*tokens, END]
             total = sum(
-                next_log_probabilities(model, source, length, history[:i])[token]
-                for i, token in enumerate(history)
+                next_log_probabilities(model, source, length, history[:i])[token] for i, token in enumerate(history)
             )
             found.append((total / len(history) ** options.length_penalty, tokens))
     return sorted(found, key=lambda pair: -pair[0])
@@ -63,9 +58,7 @@ def plain_beam(model: torch.nn.Module, source: Tensor, length: Tensor, options: 
         ]
         finished.sort(key=lambda pair: -pair[0])
         beams = [pair for pair in candidates if pair[1][-1] != END][: options.width]
-        bound = (
-            max((total for total, _ in beams), default=-math.inf) / options.max_length**options.length_penalty
-        )
+        bound = max((total for total, _ in beams), default=-math.inf) / options.max_length**options.length_penalty
         best = finished[: options.n_best]
         if len(finished) >= options.width or (len(best) == options.n_best and best[-1][0] >= bound):
             break
@@ -75,9 +68,7 @@ def plain_beam(model: torch.nn.Module, source: Tensor, length: Tensor, options: 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("n_best", [1, 7])
-def test_wide_enough_it_is_exhaustive_search(
-    toy: Callable, sources: Callable, alpha: float, n_best: int
-) -> None:
+def test_wide_enough_it_is_exhaustive_search(toy: Callable, sources: Callable, alpha: float, n_best: int) -> None:
     # Three words, at most three of them and END: 40 outputs, and at most 3 ** 4 + 3 ** 3 continuations.
     model = toy(vocabulary=7, seed=5).eval()
     source, lengths = sources(2, 3, vocabulary=7)
@@ -116,15 +107,11 @@ def test_is_the_search_that_is_written_with_lists(
     )
     for row, hypotheses in enumerate(search(model, source, lengths, options)):
         expected = plain_beam(model, source[row], lengths[row], options)
-        assert [(list(h.tokens), h.finished) for h in hypotheses] == [
-            (tokens, done) for _, tokens, done in expected
-        ]
+        assert [(list(h.tokens), h.finished) for h in hypotheses] == [(tokens, done) for _, tokens, done in expected]
         assert [h.score for h in hypotheses] == pytest.approx([score for score, *_ in expected], abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "limits", [{}, {"no_repeat_ngram": 2}, {"min_length": 5}, {"max_ratio": 0.5, "max_extra": 1}]
-)
+@pytest.mark.parametrize("limits", [{}, {"no_repeat_ngram": 2}, {"min_length": 5}, {"max_ratio": 0.5, "max_extra": 1}])
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_of_width_one_it_is_greedy(toy: Callable, sources: Callable, limits: dict, alpha: float) -> None:
     batch = sources(*range(1, 14))
@@ -137,9 +124,7 @@ def test_of_width_one_it_is_greedy(toy: Callable, sources: Callable, limits: dic
 
 def test_length_penalty_by_hand(table: Callable) -> None:
     # "4" has probability 0.6 * 0.5 = 0.3, with two tokens; "5 6" has 0.4 * 0.8 * 0.75 = 0.24, with three.
-    model = table(
-        {START: {4: 0.6, 5: 0.4}, 4: {END: 0.5, 2: 0.5}, 5: {6: 0.8, 2: 0.2}, 6: {END: 0.75, 2: 0.25}}
-    )
+    model = table({START: {4: 0.6, 5: 0.4}, 4: {END: 0.5, 2: 0.5}, 5: {6: 0.8, 2: 0.2}, 6: {END: 0.75, 2: 0.25}})
     for alpha, tokens, score in [
         (0.0, (4,), math.log(0.3)),
         (1.0, (5, 6), math.log(0.24) / 3),
@@ -181,9 +166,7 @@ def test_leaves_when_as_many_as_the_width_have_finished(table: Callable) -> None
     assert len(model.rows) == 3
 
 
-def test_done_sentences_leave_the_batch_and_the_encoder_sees_each_once(
-    toy: Callable, sources: Callable
-) -> None:
+def test_done_sentences_leave_the_batch_and_the_encoder_sees_each_once(toy: Callable, sources: Callable) -> None:
     batch = sources(*range(1, 8))
     model = toy()
     search(model, *batch, Beam(width=3, max_length=13))
@@ -193,9 +176,7 @@ def test_done_sentences_leave_the_batch_and_the_encoder_sees_each_once(
         search(single, batch[0][row : row + 1], batch[1][row : row + 1], Beam(width=3, max_length=13))
         alone.append(single.rows)
     steps = max(map(len, alone))
-    assert len({len(rows) for rows in alone}) > 2, (
-        "this test wants sentences that are done at different steps"
-    )
+    assert len({len(rows) for rows in alone}) > 2, "this test wants sentences that are done at different steps"
     assert model.encoded == [7]
     assert model.rows == [sum(rows[step] for rows in alone if len(rows) > step) for step in range(steps)]
     assert model.rows[0] == 7

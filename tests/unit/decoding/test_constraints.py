@@ -25,9 +25,7 @@ def test_end_is_forbidden_before_the_minimum_length(length: int, forbidden: bool
 
 @hypothesis.given(
     history=st.integers(0, 13).flatmap(
-        lambda length: st.lists(
-            st.lists(st.integers(4, 6), min_size=length, max_size=length), min_size=1, max_size=3
-        )
+        lambda length: st.lists(st.lists(st.integers(4, 6), min_size=length, max_size=length), min_size=1, max_size=3)
     ),
     ngram=st.integers(1, 5),
 )
@@ -55,8 +53,6 @@ def test_no_possible_token_is_an_error_that_tells_why() -> None:
     with pytest.raises(ValueError, match=diverged):
         require_possible(torch.tensor([-1.0, torch.nan, -2.0]), sentence, 3, Greedy())
     options = Greedy(min_length=7, no_repeat_ngram=1)
-    forbidden = (
-        r"no token may follow \(sentence 11 .*min_length=7 forbids END and no_repeat_ngram=1 forbids every"
-    )
+    forbidden = r"no token may follow \(sentence 11 .*min_length=7 forbids END and no_repeat_ngram=1 forbids every"
     with pytest.raises(ValueError, match=forbidden):
         require_possible(torch.tensor([-1.0, -1.0, -torch.inf]), sentence, 3, options)

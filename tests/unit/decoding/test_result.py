@@ -5,9 +5,7 @@ from regard.decoding import Hypothesis, attention_of
 
 
 def hypothesis_of(*rows: int) -> Hypothesis:
-    return Hypothesis(
-        tokens=(5,) * (len(rows) - 1), score=-1.0, log_probability=-1.0, finished=True, rows=rows
-    )
+    return Hypothesis(tokens=(5,) * (len(rows) - 1), score=-1.0, log_probability=-1.0, finished=True, rows=rows)
 
 
 def test_attention_is_gathered_from_the_row_of_each_step() -> None:
@@ -27,7 +25,5 @@ def test_calls_of_another_search_are_refused() -> None:
     calls = [torch.rand(2, 3, 1, 7), torch.rand(2, 3, 1, 7)]
     with pytest.raises(ValueError, match=r"emitted in 3 steps, but 2 recorded calls .* record around search"):
         attention_of(hypothesis_of(0, 0, 0), calls)
-    with pytest.raises(
-        ValueError, match=r"step 1 of the hypothesis is row 2, but its recorded call has 2 rows"
-    ):
+    with pytest.raises(ValueError, match=r"step 1 of the hypothesis is row 2, but its recorded call has 2 rows"):
         attention_of(hypothesis_of(0, 2), calls)

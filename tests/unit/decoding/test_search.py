@@ -97,9 +97,7 @@ def test_the_mode_is_restored_after_an_error_too(toy: Callable, sources: Callabl
     with torch.no_grad():
         model.output[4] = torch.nan
     for options in ALL:
-        with pytest.raises(
-            ValueError, match=r"logits are NaN or infinite \(sentence 0 of the batch, after 0 tokens\)"
-        ):
+        with pytest.raises(ValueError, match=r"logits are NaN or infinite \(sentence 0 of the batch, after 0 tokens\)"):
             search(model, *sources(3, 5), options)
         assert model.training
 
@@ -112,16 +110,12 @@ def test_no_gradient_is_recorded(toy: Callable, sources: Callable) -> None:
 
 @pytest.mark.parametrize("options", ALL)
 def test_no_sentences_give_no_hypotheses(toy: Callable, options: Options) -> None:
-    assert (
-        search(toy(), torch.zeros(0, 5, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), options) == []
-    )
+    assert search(toy(), torch.zeros(0, 5, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), options) == []
 
 
 @pytest.mark.parametrize("options", [Greedy, Beam, Sampling])
 def test_constraints_that_leave_nothing_are_an_error(toy: Callable, sources: Callable, options: type) -> None:
-    with pytest.raises(
-        ValueError, match=r"no token may follow \(sentence 0 .*after 7 tokens.* lower min_length"
-    ):
+    with pytest.raises(ValueError, match=r"no token may follow \(sentence 0 .*after 7 tokens.* lower min_length"):
         search(toy(), *sources(3, 5), options(min_length=9, no_repeat_ngram=1))
 
 

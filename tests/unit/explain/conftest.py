@@ -10,9 +10,7 @@ def align() -> Callable[..., Any]:
     """Makes alignments of random weights: align(source, output, layers=2, heads=3)."""
     from regard.explain import Alignment  # not above: the jaxtyping hook has to come before `regard`
 
-    def make(
-        source: str, output: str, *, layers: int = 2, heads: int = 3, seed: int = 0, **options: Any
-    ) -> Any:
+    def make(source: str, output: str, *, layers: int = 2, heads: int = 3, seed: int = 0, **options: Any) -> Any:
         pieces, emitted = tuple(source.split(" ")), tuple(output.split(" "))
         generator = torch.Generator().manual_seed(seed)
         scores = torch.randn(layers, heads, len(emitted), len(pieces), generator=generator)

@@ -80,9 +80,7 @@ def test_entropy_at_its_ends(source: int) -> None:
 
 
 @given(shapes, sharpness, seeds, st.integers(1, 6))
-def test_top_is_the_head_of_the_sorted_row(
-    shape: tuple[int, int, int, int], sharp: float, seed: int, k: int
-) -> None:
+def test_top_is_the_head_of_the_sorted_row(shape: tuple[int, int, int, int], sharp: float, seed: int, k: int) -> None:
     alignment = random(shape, sharp, seed)
     for row, tops in zip(alignment.mean().tolist(), alignment.top(k), strict=True):
         assert [each.weight for each in tops] == sorted(row, reverse=True)[:k]
@@ -92,9 +90,7 @@ def test_top_is_the_head_of_the_sorted_row(
 
 @given(st.permutations(range(SOURCE)))
 def test_the_order_of_the_source_changes_no_entropy(order: list[int]) -> None:
-    weights = torch.randn(LAYERS, HEADS, OUTPUT, SOURCE, generator=torch.Generator().manual_seed(1)).softmax(
-        -1
-    )
+    weights = torch.randn(LAYERS, HEADS, OUTPUT, SOURCE, generator=torch.Generator().manual_seed(1)).softmax(-1)
     torch.testing.assert_close(entropy(weights[..., order]), entropy(weights))
 
 

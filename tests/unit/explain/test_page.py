@@ -39,9 +39,7 @@ class Tree(HTMLParser):
         self.open: list[str] = []
         self.tags: Counter[str] = Counter()
         self.attributes: list[tuple[str, str, str]] = []  # tag, name, value
-        self.texts: list[
-            tuple[dict[str, str], str]
-        ] = []  # of an element without children: its attributes, its text
+        self.texts: list[tuple[dict[str, str], str]] = []  # of an element without children: its attributes, its text
         self.current: dict[str, str] = {}
         self.feed(html)
         self.close()
@@ -65,9 +63,7 @@ class Tree(HTMLParser):
         self.texts.append((self.current, data))
 
     def text(self, **attributes: str) -> list[str]:
-        return [
-            text for element, text in self.texts if attributes.items() <= element.items() and text.strip()
-        ]
+        return [text for element, text in self.texts if attributes.items() <= element.items() and text.strip()]
 
     def values(self, name: str) -> list[str]:
         return [value for _, attribute, value in self.attributes if attribute == name]
@@ -94,9 +90,7 @@ def test_the_page_is_well_formed_and_shows_all_tokens(dog: Alignment) -> None:
     pieces = [text for element, text in tree.texts if element.get("class") in ("piece", "piece end")]
     assert [text for text in pieces if text.strip()] == shown
     assert tree.tags["tr"] == 1 + OUTPUT
-    assert tree.text(**{"class": "facts"}) == [
-        "score −0.417 · 7 source tokens · 5 output tokens · 2 layers of 3 heads"
-    ]
+    assert tree.text(**{"class": "facts"}) == ["score −0.417 · 7 source tokens · 5 output tokens · 2 layers of 3 heads"]
 
 
 def test_the_page_stands_alone(dog: Alignment) -> None:
@@ -148,9 +142,7 @@ def test_any_tokens_make_a_page(pieces: list[str]) -> None:
 
 
 @settings(max_examples=20)
-@given(
-    st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
-)
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_embedded_json_reads_back(data: Any) -> None:
     text = embed(data)
     assert json.loads(text) == data
@@ -210,9 +202,7 @@ def test_a_page_of_nothing() -> None:
         page([], title="Nothing")
 
 
-def test_the_page_stays_small(
-    align: Callable[..., Any], record_property: Callable[[str, object], None]
-) -> None:
+def test_the_page_stays_small(align: Callable[..., Any], record_property: Callable[[str, object], None]) -> None:
     words = " ".join(["▁Wort"] * 30)
     size = len(page([align(words, words, layers=4, heads=4)], title="Long").encode())
     record_property("note", f"attention page of 4 layers x 4 heads x 30 x 30: {size / 1000:.0f} kB")
@@ -250,9 +240,7 @@ def test_text_can_be_read_on_every_ground(scheme: str) -> None:
         assert contrast(colours["link"], colours[ground]) >= 3  # the focus ring
     for ground in ("page", "surface", "pick-soft"):
         for tenths in range(11):
-            lit = tuple(
-                a + (b - a) * tenths / 10 for a, b in zip(colours[ground], colours["glow"], strict=True)
-            )
+            lit = tuple(a + (b - a) * tenths / 10 for a, b in zip(colours[ground], colours["glow"], strict=True))
             assert contrast(colours["ink"], lit) >= 4.5
 
 
@@ -261,9 +249,7 @@ def test_text_can_be_read_on_every_ground(scheme: str) -> None:
 
 def dump(chromium: str, address: str, profile: Path) -> str:
     """The page's elements after its script has run."""
-    options = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    )
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     command = [chromium, *options.split(), "--disable-component-update", "--disable-sync"]
     command += [f"--user-data-dir={profile}", "--timeout=20000", "--dump-dom", address]
     return subprocess.run(command, capture_output=True, timeout=90, check=True).stdout.decode("utf-8")

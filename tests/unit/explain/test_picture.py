@@ -28,9 +28,7 @@ def test_the_same_alignment_gives_the_same_picture(dog: Alignment, tmp_path: Pat
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "source", ["▁$x^{$ $ \\frac", "▁二〇二六年 ▁மார்ச் ▁١٤", "▁\x00\ud800 \u202e \n", "</s>"]
-)
+@pytest.mark.parametrize("source", ["▁$x^{$ $ \\frac", "▁二〇二六年 ▁மார்ச் ▁١٤", "▁\x00\ud800 \u202e \n", "</s>"])
 def test_any_tokens_can_be_drawn(align: Callable[..., Any], source: str, tmp_path: Path) -> None:
     """Mathematics is not read, and scripts without a font neither fail nor warn (an error here)."""
     draw(align(source, source, layers=1, heads=1, title=source), tmp_path / "any.png")

@@ -1,6 +1,6 @@
 """One model of every kind, small enough for a law to be checked on all of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jaxtyping
@@ -83,8 +83,6 @@ def case(request) -> Case:
 
 
 @pytest.fixture
-def unchecked() -> Iterator[None]:
+def unchecked(monkeypatch) -> None:
     """Without the check of every shape, for hundreds of steps through code whose shapes other tests check."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -41,14 +41,10 @@ def everything() -> Iterator[tuple[Value, str, str]]:
     """Days of every month, times and numbers, in every form of every place."""
     days = [datetime.date(2004, 1, 1) + datetime.timedelta(days) for days in range(0, 366, 3)]
     yield from itertools.product(days, STYLES["date"], LOCALES)
-    times = [
-        datetime.time(second // 3600, second // 60 % 60, second % 60) for second in range(0, 86_400, 1009)
-    ]
+    times = [datetime.time(second // 3600, second // 60 % 60, second % 60) for second in range(0, 86_400, 1009)]
     yield from itertools.product(times, STYLES["time"], LOCALES)
     chance = random.Random(7)
-    numbers = [
-        Decimal(chance.randrange(-(10**length), 10**length)) for length in range(1, 8) for _ in range(11)
-    ]
+    numbers = [Decimal(chance.randrange(-(10**length), 10**length)) for length in range(1, 8) for _ in range(11)]
     yield from itertools.product(numbers + [number / 100 for number in numbers], STYLES["number"], LOCALES)
 
 
@@ -72,9 +68,7 @@ def test_the_same_arguments_make_the_same_pairs() -> None:
 
 
 def test_splits_share_neither_inputs_nor_answers() -> None:
-    splits = [
-        generate(401, seed=seed, split=split) for seed, split in enumerate(("train", "validation", "test"))
-    ]
+    splits = [generate(401, seed=seed, split=split) for seed, split in enumerate(("train", "validation", "test"))]
     for one, other in itertools.combinations(splits, 2):
         assert not set(one.sources) & set(other.sources)
         assert not set(one.targets) & set(other.targets)
@@ -108,9 +102,9 @@ def test_all_places_and_kinds_come() -> None:
     dates = [answer for answer in pairs.targets if answer[4:5] == "-" == answer[7:8]]
     assert 0.55 < len(dates) / len(pairs) < 0.65
     assert {answer[:2] for answer in dates} == {"19", "20"}
-    assert {
-        date[:4] for date in generate(97, seed=3, first_year=1987, last_year=1987).targets if date[4:5] == "-"
-    } == {"1987"}
+    assert {date[:4] for date in generate(97, seed=3, first_year=1987, last_year=1987).targets if date[4:5] == "-"} == {
+        "1987"
+    }
 
 
 @given(count=st.integers(1, 61), seed=st.integers())

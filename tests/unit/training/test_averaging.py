@@ -9,9 +9,7 @@ def test_the_mean_by_hand(tmp_path):
     paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
     for number, path in enumerate(paths):
         half = torch.tensor([float(number)], dtype=torch.bfloat16)
-        write_tensors(
-            path, {"a": torch.tensor([1.0, 3.0 * number]), "half": half, "count": torch.tensor(number)}
-        )
+        write_tensors(path, {"a": torch.tensor([1.0, 3.0 * number]), "half": half, "count": torch.tensor(number)})
     mean = average_weights(paths)
     assert mean["a"].tolist() == [1.0, 3.0]
     assert mean["half"].dtype == torch.bfloat16

@@ -90,9 +90,7 @@ def kill() -> None:
 def test_losses_are_written_exactly_and_training_learns(whole):
     steps = [row for row in whole.read_metrics() if row["kind"] == "step"]
     assert [row["step"] for row in steps] == list(range(1, 22))
-    assert all(
-        row["loss"] == torch.tensor(row["loss"]).item() for row in steps
-    )  # float32, not a mean of them
+    assert all(row["loss"] == torch.tensor(row["loss"]).item() for row in steps)  # float32, not a mean of them
     epochs = [row for row in whole.read_metrics() if row["kind"] == "epoch"]
     assert [row["epoch"] for row in epochs] == [1, 2, 3]
     assert epochs[-1]["metrics"]["loss"] < epochs[0]["metrics"]["loss"]

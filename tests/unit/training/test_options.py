@@ -17,9 +17,7 @@ from regard.training import TrainingOptions
     ],
 )
 def test_values_that_mean_nothing_are_refused(name, value, expected):
-    with pytest.raises(
-        ValueError, match=re.escape(f"training option {name} is {value}, and has to be {expected}")
-    ):
+    with pytest.raises(ValueError, match=re.escape(f"training option {name} is {value}, and has to be {expected}")):
         TrainingOptions(**{name: value})
 
 

@@ -22,9 +22,7 @@ def test_an_empty_folder_may_be_given_and_another_not(tmp_path):
     (tmp_path / "empty").mkdir()
     run = RunDirectory.create(tmp_path / "empty", CONFIG)
     before = run.config_path.read_bytes()
-    with pytest.raises(
-        ValueError, match=re.escape(f"continue it with: regard resume {run.path}): choose another")
-    ):
+    with pytest.raises(ValueError, match=re.escape(f"continue it with: regard resume {run.path}): choose another")):
         RunDirectory.create(run.path, {})
     assert run.config_path.read_bytes() == before
     (tmp_path / "full").mkdir()

@@ -1,6 +1,7 @@
 """What the command line does with translation: train, resume, load."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from regard.data.parallel import ParallelText, read_parallel
@@ -18,6 +19,7 @@ def read(recipe: Recipe, name: str) -> ParallelText:
 
 def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     """Train by `recipe` into a new run directory. Everything that can be wrong with the data is found first."""
+    recipe = replace(recipe, data=str(Path(recipe.data).resolve()))  # the run is resumed from any folder
     pairs, validation = read(recipe, recipe.files.train), read(recipe, recipe.files.validation)
     cut = recipe.sub_words
     tokenizers = Tokenizers.train(

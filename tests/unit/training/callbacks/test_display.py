@@ -19,9 +19,7 @@ def test_plain_lines_and_the_same_in_the_log(toy, tmp_path, capsys):
     fit(toy.Toy(), OPTIONS, run)
     shown = capsys.readouterr().err.splitlines()
     assert [line[20:] for line in run.log_path.read_text().splitlines()] == shown
-    assert re.match(
-        r"training from step 0: 78 parameters, 7 batches an epoch, 2 epochs, float32 on cpu", shown[0]
-    )
+    assert re.match(r"training from step 0: 78 parameters, 7 batches an epoch, 2 epochs, float32 on cpu", shown[0])
     assert re.match(
         r"epoch 1/2 step 7 0:\d\d, loss 0\.\d+, validation score -0\.\d+, validation loss 0\.\d+ \*", shown[1]
     )
