@@ -35,9 +35,9 @@ def run(arguments: list[str]) -> int:
         print(f"  {text}  ->  {iso}", file=sys.stderr)
     made = train(demo.recipe(folder, epochs=options.epochs), path)
     translator = load(made)
-    print("\nheld-out test set:")
     scores, _ = translator.evaluate()
-    print("\n".join(map(str, scores)))
+    exact = next(score.value for score in scores if score.name == "exact match")
+    print(f"\nright to the letter on held-out dates, times and numbers: {exact:.2f}%")
     print("\nnever seen in training:")
     texts = list(EXAMPLES)
     for (text, iso), outputs in zip(EXAMPLES.items(), translator.predict(texts), strict=True):

@@ -7,8 +7,8 @@ from regard.tasks import dates
 from regard.tasks.translation.recipe import Files, Model, Recipe, SubWords
 from regard.training import TrainingOptions
 
-PAIRS = 60_000
-EPOCHS = 6
+PAIRS = 45_000
+EPOCHS = 4
 
 
 def write_data(folder: Path, *, pairs: int = PAIRS) -> None:
