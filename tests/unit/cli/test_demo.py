@@ -21,7 +21,7 @@ def test_the_whole_road(regard, tmp_path):
     done = regard("demo", "--run", run, "--pairs", 97, "--epochs", 1)
     assert done.status == 0, done.err
     assert "made 97 pairs in" in done.err
-    assert "held-out test set:" in done.out
+    assert "right to the letter on held-out dates, times and numbers:" in done.out
     assert "exact match" in done.out
     for text, iso in dates.EXAMPLES.items():
         (line,) = (line for line in done.out.splitlines() if line.startswith(f"  {text} "))
