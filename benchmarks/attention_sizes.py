@@ -1,8 +1,8 @@
-"""Where `reference` is faster than `sdpa` on a CPU: forward and backward by length, at a constant number of tokens.
+"""`reference` against `sdpa`: forward and backward by length, at a constant number of tokens.
 
     python benchmarks/attention_sizes.py
 
-The rule in `regard.attention.capabilities` (`is_small`) comes from this table.
+The order in which `auto` prefers backends (`regard.attention.capabilities`) comes from this table.
 """
 
 import torch

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.laws.scenes import Scene, expressions, few, scenes
+from tests.laws.scenes import Packing, Scene, expressions, few, scenes
 from torch import Tensor
 
 import regard
@@ -33,6 +33,7 @@ def full(tensor: Tensor, scene: Scene) -> Tensor:
 # Meaning, definition and intervals
 
 
+@settings(max_examples=150)
 @given(st.data())
 def test_definition_and_intervals_are_what_the_mask_means(data: st.DataObject) -> None:
     scene = data.draw(scenes())
@@ -90,22 +91,34 @@ def test_causal_window_of_127_sees_128_keys() -> None:
     assert [(low[i], high[i]) for i in (0, 127, 128, 256)] == [(0, 1), (0, 128), (1, 129), (129, 257)]
 
 
+def drawn_by(mask: regard.Mask, scene: Scene) -> list[str]:
+    """A line for each query, with a cross for each key that it sees: the same by definition and by intervals."""
+    place = scene.place()
+    allowed = full(mask.allowed(place), scene)[0, 0].tolist()
+    assert full(sets.contains(mask.intervals(place), scene.keys), scene)[0, 0].tolist() == allowed
+    return ["".join("x" if cell else "." for cell in row) for row in allowed]
+
+
 def test_by_hand() -> None:
-    place = Scene(batch=1, heads=1, queries=3, keys=5, offset=1).place()
+    scene = Scene(batch=1, heads=1, queries=3, keys=5, offset=1)
+    assert drawn_by(regard.Causal(), scene) == ["xx...", "xxx..", "xxxx."]
+    assert drawn_by(regard.Window(1), scene) == ["xxx..", ".xxx.", "..xxx"]
+    assert drawn_by(regard.Window(0, 2), scene) == [".xxx.", "..xxx", "...xx"]
+    assert drawn_by(regard.Prefix(2), scene) == ["xx...", "xx...", "xx..."]
+    assert drawn_by(regard.Causal() | regard.Prefix(3), scene) == ["xxx..", "xxx..", "xxxx."]
+    assert drawn_by(~regard.Lengths([3], start=[1]), scene) == ["x...x", "x...x", "x...x"]
 
-    def rows(mask: regard.Mask) -> list[str]:
-        return ["".join("x" if cell else "." for cell in row) for row in full3(mask.allowed(place))]
 
-    def full3(allowed: Tensor) -> list[list[bool]]:
-        return allowed.expand(1, 1, 3, 5)[0, 0].tolist()
-
-    assert rows(regard.Causal()) == ["xx...", "xxx..", "xxxx."]
-    assert rows(regard.Window(1)) == ["xxx..", ".xxx.", "..xxx"]
-    assert rows(regard.Window(0, 2)) == [".xxx.", "..xxx", "...xx"]
-    assert rows(regard.Prefix(2)) == ["xx...", "xx...", "xx..."]
-    assert rows(regard.Causal() | regard.Prefix(3)) == ["xxx..", "xxx..", "xxxx."]
-    assert rows(~regard.Lengths([3], start=[1])) == ["x...x", "x...x", "x...x"]
-    assert rows(regard.Documents([1, 2], key_lengths=[3, 2])) == ["xxx..", "...xx", "...xx"]
+def test_packed_by_hand() -> None:
+    """Two documents, of one query and two keys, and of two queries and three keys."""
+    scene = Scene(batch=1, heads=1, queries=3, keys=5, packing=Packing([[1, 2]], [[2, 3]]))
+    documents = regard.Documents([1, 2], key_lengths=[2, 3])
+    assert drawn_by(documents, scene) == ["xx...", "..xxx", "..xxx"]
+    assert drawn_by(regard.Causal(), scene) == ["x....", "xxx..", "xxxx."]
+    assert drawn_by(documents & regard.Causal(), scene) == ["x....", "..x..", "..xx."]
+    assert drawn_by(regard.Window(1), scene) == ["xx...", ".xxx.", "..xxx"]
+    assert drawn_by(regard.Prefix(1), scene) == ["x....", "xxx..", "xxx.."]
+    assert drawn_by(documents & regard.Prefix(2), scene) == ["xx...", "..xx.", "..xx."]
 
 
 # Masking a key is not having it

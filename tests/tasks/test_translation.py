@@ -157,7 +157,7 @@ def test_looking_gives_an_alignment_of_the_translation(untrained, architecture):
     pieces = translator.tokenizers.target.tokens(output[0].hypothesis.tokens)
     assert list(alignment.output[: len(pieces)]) == pieces
     assert alignment.source[-1] == "</s>"
-    assert alignment.score == output[0].hypothesis.score
+    assert alignment.score == pytest.approx(output[0].hypothesis.score)  # looking runs on another backend
     assert alignment.title == "a dog runs"
     transformer = architecture == "transformer"
     assert alignment.layer_names == (("decoder.layers.0",) if transformer else ("the decoder",))

@@ -113,10 +113,10 @@ def observe(
 
 
 def _run(call: Call, backend: str) -> tuple[Tensor, Seen]:
-    run = capabilities.runner(capabilities.choose(call, backend))
-    if call.dropout > 0.0:
-        call = replace(call, seed=draw_seed())
     with torch.autocast(call.query.device.type, enabled=False):  # checked_call has cast as autocast asks
+        run = capabilities.runner(capabilities.choose(call, backend))
+        if call.dropout > 0.0:
+            call = replace(call, seed=draw_seed())
         context, seen = run(call)
     return context, Seen(seen)
 
@@ -177,7 +177,7 @@ def plan(
     text = "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
     faster = ""
     missing = others.get("sdpa", [])
-    if chosen == "reference" and missing and not capabilities.is_small(call):
+    if chosen == "reference" and missing:
         faster = f"without {'; '.join(missing)} the call would run fused, on sdpa"
     return Plan(backend=chosen, others=others, form=form, mask=text, faster=faster)
 

@@ -51,10 +51,6 @@ TABLE: dict[str, frozenset[Feature]] = {"sdpa": _SDPA, "reference": _ALL}
 #: Features that are promises rather than needs of a call: no call asks for them, the parity tests do.
 PROMISES = frozenset({Feature.SECOND_DERIVATIVES, Feature.HIDDEN_NAN})
 
-# On a CPU torch's fused call costs more than the four plain steps until a head holds about this many pairs
-# (benchmarks/attention_sizes.py, report of 2026-11-22).
-_SMALL_PAIRS = 64 * 64
-
 Runner = Callable[[Call], tuple[Tensor, dict[str, Tensor | TopKeys]]]
 
 
@@ -81,14 +77,12 @@ def needs(call: Call) -> frozenset[Feature]:
 
 
 def choose(call: Call, backend: str) -> str:
-    """The backend that runs this call: the one named, or for "auto" the first that can and is fast at this size.
+    """The backend that runs this call: the one named, or for "auto" the first of the table that can.
 
     Raises:
         ValueError: if the backend is unknown, or lacks something that the call needs.
     """
     if backend == "auto":
-        if is_small(call):
-            return "reference"
         return next(name for name in TABLE if not lacks(call, name))
     if backend not in TABLE:
         raise ValueError(f'unknown backend "{backend}"; expected one of "auto", {_quoted(TABLE)}')
@@ -105,11 +99,6 @@ def choose(call: Call, backend: str) -> str:
 def lacks(call: Call, backend: str) -> list[str]:
     """What the call needs and the backend does not have, in words; empty if it can run."""
     return sorted(feature.value for feature in needs(call) - TABLE[backend])
-
-
-def is_small(call: Call) -> bool:
-    """Whether the call is so small that, on a CPU, the plain steps are faster than a fused call."""
-    return call.query.device.type == "cpu" and call.place.queries * call.place.keys <= _SMALL_PAIRS
 
 
 def runner(backend: str) -> Runner:

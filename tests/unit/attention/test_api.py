@@ -125,16 +125,16 @@ def test_top_k_is_wide(k: int) -> None:
 # plan
 
 
-def test_plan_of_a_small_call() -> None:
+def test_plan_of_a_masked_call() -> None:
     plan = regard.plan(*draw(), mask=regard.Causal())
     assert str(plan) == (
-        "backend: reference\nscores: DotScores\n"
+        "backend: sdpa\nscores: DotScores\n"
         "mask: Causal(), 1 interval of keys a query (60% of the pairs allowed)\n"
-        "sdpa: could run too"
+        "reference: could run too"
     )
 
 
-def test_plan_of_a_large_call() -> None:
+def test_plan_without_a_mask() -> None:
     plan = regard.plan(*draw(101))
     assert str(plan) == "backend: sdpa\nscores: DotScores\nmask: none: every pair\nreference: could run too"
 

@@ -9,7 +9,7 @@ import torch
 import regard
 from regard.attention import capabilities
 from regard.attention.call import Call, checked_call
-from regard.attention.capabilities import PROMISES, TABLE, Feature, choose, is_small, lacks, needs
+from regard.attention.capabilities import PROMISES, TABLE, Feature, choose, lacks, needs
 
 
 def call_with(length: int = 5, **options: object) -> Call:
@@ -54,13 +54,6 @@ def test_a_named_backend_never_gives_way() -> None:
 def test_auto_takes_the_first_that_can() -> None:
     assert choose(call_with(length=101), "auto") == next(iter(TABLE)) == "sdpa"
     assert choose(call_with(length=101, dropout=0.5), "auto") == "reference"
-
-
-def test_auto_runs_small_calls_in_plain_steps() -> None:
-    assert is_small(call_with(length=64))
-    assert not is_small(call_with(length=65))
-    assert choose(call_with(length=64), "auto") == "reference"
-    assert choose(call_with(length=64), "sdpa") == "sdpa"
 
 
 def test_a_bias_needs_its_gradient_where_there_is_one() -> None:

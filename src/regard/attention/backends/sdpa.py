@@ -33,7 +33,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
         scores.query,
         scores.key,
         call.value,
-        attn_mask=_added(bias, mask, scores.query.dtype),
+        attn_mask=_added(bias, mask, scores.query.dtype == torch.float64),
         is_causal=causal,
         scale=scores.scale / temperature,
         enable_gqa=call.place.heads != call.value.shape[1],
@@ -41,7 +41,9 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     return context, {}
 
 
-def _added(bias: Tensor | None, mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def _added(bias: Tensor | None, mask: Tensor | None, wide: bool) -> Tensor | None:
+    """The mask, or the bias with the mask in it: float32 beside 16-bit queries too, as terms are."""
     if bias is None:
         return mask
-    return (bias if mask is None else bias.masked_fill(~mask, -torch.inf)).to(dtype)
+    added = bias if mask is None else bias.masked_fill(~mask, -torch.inf)
+    return added.double() if wide else added.float()
