@@ -22,7 +22,7 @@ class Precision:
     """The unit roundoffs of a computation: of its inner numbers, of its projections, and of what it returns."""
 
     inner: torch.dtype  # of scores and sums
-    stored: torch.dtype  # of projected queries, added terms and weights, where they are stored in between
+    stored: torch.dtype  # of projected queries and keys and of weights, where they are stored in between
     returned: torch.dtype
     exponential: float = 2.0  # error of exp, in units in the last place
 
@@ -92,23 +92,22 @@ def weights_of(scores: Tensor, sees: Tensor) -> Tensor:
     return exponentials / torch.where(total == 0, 1.0, total)
 
 
-def answer(case: Case, tensors: dict[str, Tensor], precision: Precision, kept: Tensor | None = None) -> Answer:
-    """The context, and the gradients of `(context * probe).sum()`; `kept` are the factors of dropout."""
+def answer(case: Case, tensors: dict[str, Tensor], precision: Precision) -> Answer:
+    """The context, and the gradients of `(context * probe).sum()`."""
     exact = {name: tensor.detach().double() for name, tensor in tensors.items()}
     leaves = {name: exact[name].requires_grad_() for name, tensor in tensors.items() if tensor.requires_grad}
     group = case.scene.heads // case.kv_heads
     sees = pairs_of(case)
     scores = scores_of(case, exact, size=False)
     weights = weights_of(scores, sees)
-    kept = torch.ones_like(weights) if kept is None else kept
     value = exact["value"].repeat_interleave(group, 1)
-    context = torch.einsum("bhij,bhjv->bhiv", weights * kept, value)
+    context = torch.einsum("bhij,bhjv->bhiv", weights, value)
     gradients = torch.autograd.grad((context * exact["probe"]).sum(), list(leaves.values()), allow_unused=True)
     values = {"context": context.detach()}
     for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
         values[name] = torch.zeros_like(leaf) if gradient is None else gradient
     with torch.no_grad():
-        errors = _errors(case, exact, weights.detach(), kept, sees, precision)
+        errors = _errors(case, exact, weights.detach(), sees, precision)
     rounding, floor = eps(precision.returned), smallest(precision.returned)
     tolerances = {name: FACTOR * errors[name] + rounding * tensor.abs() + floor for name, tensor in values.items()}
     for name, tensor in tensors.items():  # gradients of what is learned are returned in its own dtype
@@ -117,9 +116,7 @@ def answer(case: Case, tensors: dict[str, Tensor], precision: Precision, kept: T
     return Answer(values, tolerances)
 
 
-def _errors(
-    case: Case, exact: dict[str, Tensor], p: Tensor, kept: Tensor, sees: Tensor, precision: Precision
-) -> dict[str, Tensor]:
+def _errors(case: Case, exact: dict[str, Tensor], p: Tensor, sees: Tensor, precision: Precision) -> dict[str, Tensor]:
     """First-order bounds of the errors of the context and of every gradient (see the module's text)."""
     inner, stored, small = eps(precision.inner), eps(precision.stored), smallest(precision.stored)
     sizes = {name: tensor.detach().abs().requires_grad_() for name, tensor in exact.items()}
@@ -127,7 +124,7 @@ def _errors(
         size = scores_of(case, sizes, size=True)
     rounded = size.detach() * (stored if case.kind in ("general", "additive") else inner)
     if case.bias is not None:
-        rounded = rounded + stored * sizes["bias"].detach() / case.temperature
+        rounded = rounded + inner * sizes["bias"].detach() / case.temperature  # terms are never stored in 16 bits
     e_s = (rounded * sees).amax(-1, keepdim=True).clamp(max=300.0)
     relative = torch.expm1(2 * e_s) + precision.exponential * inner + stored
     e_p = (p * relative).clamp(max=1.0) * sees + small * sees
@@ -135,12 +132,12 @@ def _errors(
     group = case.scene.heads // case.kv_heads
     value, probe = (sizes[name].detach() for name in ("value", "probe"))
     wide = value.repeat_interleave(group, 1)
-    errors = {"context": torch.einsum("bhij,bhjv->bhiv", (e_p + inner * p) * kept, wide)}
-    of_value = torch.einsum("bhij,bhiv->bhjv", (e_p + inner * p) * kept, probe)
+    errors = {"context": torch.einsum("bhij,bhjv->bhiv", e_p + inner * p, wide)}
+    of_value = torch.einsum("bhij,bhiv->bhjv", e_p + inner * p, probe)
     errors["value"] = of_value.unflatten(1, (case.kv_heads, group)).sum(2)
 
     # d p = probe . v, and d s = p (d p - sum p d p): what rounds is each of its two parts.
-    d_p = torch.einsum("bhiv,bhjv->bhij", probe, wide) * kept
+    d_p = torch.einsum("bhiv,bhjv->bhij", probe, wide)
     e_dp = (inner + stored) * d_p
     mean, e_mean = (p * d_p).sum(-1, keepdim=True), (e_p * d_p + p * e_dp).sum(-1, keepdim=True)
     d_s = p * (d_p + mean)
