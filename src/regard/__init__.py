@@ -8,53 +8,21 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Additive",
-    "Bias",
-    "Causal",
-    "Concat",
-    "Dense",
-    "Documents",
-    "Dot",
-    "Entropy",
-    "General",
-    "Lengths",
-    "LogSumExp",
-    "Mask",
-    "Normalizer",
-    "Observation",
-    "Plan",
-    "Prefix",
-    "Prepared",
-    "Received",
-    "ScaledDot",
-    "Score",
-    "Seen",
-    "SoftCap",
-    "Softmax",
-    "Term",
-    "TopK",
-    "TopKeys",
-    "Watched",
-    "Weights",
-    "Window",
-    "__version__",
-    "attend",
-    "observe",
-    "plan",
-    "scaled_dot_product_attention",
-    "watch",
-]
-
 
 def __getattr__(name: str) -> Any:
     """The mechanism is imported, and torch with it, at the first use of a name: `regard --help` needs neither."""
-    if name not in __all__:
+    if name.startswith("_") and name != "__all__":
         raise AttributeError(f"module 'regard' has no attribute {name!r}")
-    value = getattr(import_module("regard.attention"), name)
+    attention = import_module("regard.attention")
+    if name == "__all__":
+        value: Any = [*attention.__all__, "__version__"]
+    elif name in attention.__all__:
+        value = getattr(attention, name)
+    else:
+        raise AttributeError(f"module 'regard' has no attribute {name!r}")
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__getattr__("__all__")})

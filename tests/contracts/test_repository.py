@@ -1,17 +1,13 @@
-"""The repository speaks of the project alone, its recipes can be read, and what is shipped is whole."""
+"""The repository speaks of the project alone, and what is shipped is whole."""
 
 import re
 import subprocess
-from dataclasses import is_dataclass
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
 
 import pytest
-import yaml
-from jsonargparse import ArgumentParser
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 
 # Written so that no pattern matches its own source.
 FOREIGN = {
@@ -69,22 +65,3 @@ def test_no_large_file_is_tracked() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert resources.files("regard").joinpath("py.typed").is_file()
-
-
-def read_recipe(path: Path) -> object:
-    """A recipe as the frozen dataclass of its task: the folder names it, as in `recipes/translation/`."""
-    task = import_module(f"regard.tasks.{path.relative_to(ROOT / 'recipes').parts[0]}")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--recipe", type=task.Recipe)
-    settings = {"data": "given by --data", **yaml.safe_load(path.read_text(encoding="utf-8"))}
-    return parser.instantiate(parser.parse_object({"recipe": settings})).recipe
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_recipe_is_parsed(path: Path) -> None:
-    """Every key is known and every value is of its type and in its range; nothing in it names code."""
-    assert is_dataclass(read_recipe(path))
-
-
-def test_every_recipe_was_found() -> None:
-    assert {path.parent.name for path in RECIPES} >= {"translation"}

@@ -104,3 +104,14 @@ def test_of_observations(item: regard.Observation) -> None:
         return seen["it"].masked_fill(seen["it"] == -torch.inf, 0.0)
 
     check(observe, [query, key])
+
+
+def test_torchs_fused_call_says_what_has_second_derivatives() -> None:
+    tensors = [torch.randn(1, 2, 5, 8, requires_grad=True) for _ in range(3)]
+    context = regard.attend(*tensors, backend="sdpa")
+    first = torch.autograd.grad(context.square().sum(), tensors, create_graph=True)
+    plain = torch.autograd.grad(regard.attend(*tensors, backend="sdpa").square().sum(), tensors)
+    assert all(torch.equal(*pair) for pair in zip(first, plain, strict=True))
+    for gradient in first:
+        with pytest.raises(RuntimeError, match=r'"sdpa" has no second derivatives; .* backend="reference"'):
+            torch.autograd.grad(gradient.sum(), tensors, retain_graph=True)

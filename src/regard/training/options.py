@@ -16,7 +16,8 @@ class TrainingOptions:
         epochs: Passes over the training data.
         max_minutes: Stop at the first batch after this many minutes, resumed parts included (null: no limit).
         learning_rate: The peak learning rate.
-        warmup_steps: Steps over which the learning rate rises linearly from zero to its peak.
+        warmup_steps: Steps over which the learning rate rises linearly from zero to its peak (null: a tenth of all
+            steps, at most 1000).
         schedule: What follows the warm-up: inverse_sqrt, cosine (to zero at the last step) or constant.
         adam_beta1: Decay of AdamW's mean of gradients.
         adam_beta2: Decay of AdamW's mean of squared gradients.
@@ -36,9 +37,9 @@ class TrainingOptions:
 
     epochs: int = 30
     max_minutes: float | None = None
-    learning_rate: float = 5e-3
-    warmup_steps: int = 2000
-    schedule: Schedule = "inverse_sqrt"
+    learning_rate: float = 3e-3
+    warmup_steps: int | None = None
+    schedule: Schedule = "cosine"
     adam_beta1: float = 0.9
     adam_beta2: float = 0.98
     adam_epsilon: float = 1e-9
@@ -57,12 +58,13 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name in ("epochs", "validate_every", "log_every"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warmup_steps", "average", "patience", "weight_decay", "clip", "seed"):
+        for name in ("average", "patience", "weight_decay", "clip", "seed"):
             _require(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("learning_rate", "adam_epsilon", "checkpoint_minutes"):
             _require(self, name, getattr(self, name) > 0, "greater than 0")
         for name in ("adam_beta1", "adam_beta2"):
             _require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
+        _require(self, "warmup_steps", self.warmup_steps is None or self.warmup_steps >= 0, "0 or more, or null")
         _require(self, "max_minutes", self.max_minutes is None or self.max_minutes > 0, "greater than 0, or null")
         _require(self, "threads", self.threads is None or self.threads >= 1, "at least 1, or null")
 

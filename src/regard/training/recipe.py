@@ -1,6 +1,7 @@
 """Recipes: a closed, typed dataclass is the one source of a run's YAML, its flags, their help and their checks."""
 
 import json
+from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from difflib import get_close_matches
@@ -70,9 +71,10 @@ def check_keys(recipe: type, values: Any, where: str, prefix: str = "") -> None:
 def option_names(recipe: type, prefix: str = "") -> Iterator[str]:
     """Every option of a recipe by its dotted name."""
     for field in fields(recipe):
-        yield prefix + field.name
         if is_dataclass(field.type):
             yield from option_names(field.type, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            yield prefix + field.name
 
 
 def _nearest(word: str, known: Any, prefix: str = "") -> str:
@@ -93,8 +95,13 @@ def _read_yaml(path: Path) -> Any:
 def _instance(recipe: type[R], values: Mapping[str, Any], arguments: list[str], program: str) -> R:
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog=program or None, exit_on_error=False, default_env=False)
+    usage = f"{program} [--option value ...]"
+    parser = ArgumentParser(prog=program or None, usage=usage, exit_on_error=False, default_env=False)
     parser.add_class_arguments(recipe, as_positional=False)
+    leaves = {*option_names(recipe), "help"}
+    for action in parser._actions:  # a recipe is one file, given by --config: no --model FILE
+        if action.dest not in leaves:
+            action.help = SUPPRESS
     try:
         # The file's values go through the same parser as flags, before them: one check for both, and flags win.
         found = parser.parse_args([*_flags(recipe, values), *arguments])

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from regard.training.options import Schedule
 
+LONGEST_WARMUP = 1000  # steps of the warm-up that is chosen when none is given
+
 
 def warmup(step: int, steps: int) -> float:
     """Linear warm-up, `min(1, (step + 1) / steps)`; `step` counts from 0: step `steps - 1` is at the peak."""
@@ -27,16 +29,17 @@ def cosine(step: int, *, warmup_steps: int, total_steps: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, passed)))
 
 
-def learning_rate_factor(schedule: Schedule, *, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
+def learning_rate_factor(schedule: Schedule, *, warmup_steps: int | None, total_steps: int) -> Callable[[int], float]:
     """The factor of the peak learning rate as a function of the step alone (what `LambdaLR` takes).
 
     Args:
         schedule: The name of the schedule.
-        warmup_steps: Steps of linear warm-up.
+        warmup_steps: Steps of linear warm-up; None: a tenth of all steps, at most `LONGEST_WARMUP`.
         total_steps: Steps of the whole training, as if no time limit stopped it.
     """
+    steps = min(total_steps // 10, LONGEST_WARMUP) if warmup_steps is None else warmup_steps
     if schedule == "inverse_sqrt":
-        return lambda step: inverse_sqrt(step, warmup_steps=warmup_steps)
+        return lambda step: inverse_sqrt(step, warmup_steps=steps)
     if schedule == "cosine":
-        return lambda step: cosine(step, warmup_steps=warmup_steps, total_steps=total_steps)
-    return lambda step: warmup(step, warmup_steps)
+        return lambda step: cosine(step, warmup_steps=steps, total_steps=total_steps)
+    return lambda step: warmup(step, steps)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from regard.training.schedule import learning_rate_factor
+from regard.training.schedule import LONGEST_WARMUP, learning_rate_factor
 
 SCHEDULES = ("inverse_sqrt", "cosine", "constant")
 
@@ -39,3 +39,11 @@ def test_constant_stays():
     factor = learning_rate_factor("constant", warmup_steps=2, total_steps=5)
     assert {factor(step) for step in range(1, 100)} == {1.0}
     assert not math.isnan(factor(0))
+
+
+@pytest.mark.parametrize(("total", "steps"), [(97, 9), (50_000, LONGEST_WARMUP)])
+def test_the_warm_up_that_nobody_gave_is_a_tenth_and_not_too_long(total, steps):
+    chosen, given = (
+        learning_rate_factor("cosine", warmup_steps=warmup_steps, total_steps=total) for warmup_steps in (None, steps)
+    )
+    assert [chosen(step) for step in range(total)] == [given(step) for step in range(total)]

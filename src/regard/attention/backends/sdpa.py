@@ -38,7 +38,34 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
         scale=scores.scale / temperature,
         enable_gqa=call.place.heads != call.value.shape[1],
     )
+    if (
+        context.grad_fn is not None
+        and "ScaledDotProduct" in context.grad_fn.name()
+        and not torch.compiler.is_compiling()
+    ):
+        context.grad_fn.register_hook(_without_second_derivatives)
     return context, {}
+
+
+def _without_second_derivatives(gradients: tuple[Tensor | None, ...], _: object) -> tuple[Tensor | None, ...] | None:
+    """Torch has no derivative of its fused backward pass; whoever asks for one is told what has."""
+    if not torch.is_grad_enabled():  # a backward pass without create_graph
+        return None
+    return tuple(None if gradient is None else _Once.apply(gradient) for gradient in gradients)
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that cannot be derived again."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        raise RuntimeError(
+            'backend "sdpa" has no second derivatives; "reference" has them: regard.attend(..., backend="reference")'
+        )
 
 
 def _added(bias: Tensor | None, mask: Tensor | None, wide: bool) -> Tensor | None:

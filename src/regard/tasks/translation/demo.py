@@ -27,12 +27,10 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         data=str(folder),
         files=Files(source="text", target="iso", train="train", validation="validation", test="test"),
         sub_words=SubWords(vocabulary=500, joint=True, lowercase=True),
-        model=Model(dim=64, layers=2, heads=4, feed_forward=256, dropout=0.0, norm="pre"),
+        model=Model(dim=64, layers=2, heads=4, feed_forward=256, dropout=0.0),
         batch_tokens=1024,
         label_smoothing=0.0,
         metric="exact",
-        training=TrainingOptions(
-            epochs=epochs, learning_rate=4e-3, warmup_steps=200, schedule="cosine", average=1, clip=1.0
-        ),
+        training=TrainingOptions(epochs=epochs, learning_rate=4e-3, warmup_steps=200, average=1),
         decoding=Beam(width=2, max_length=32),
     )

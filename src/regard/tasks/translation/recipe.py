@@ -75,9 +75,9 @@ class Model:
     kv_heads: int | None = None
     feed_forward: int = 256
     hidden: int = 256
-    dropout: float = 0.3
+    dropout: float = 0.2
     attention_dropout: float = 0.0
-    norm: Literal["pre", "post"] = "post"
+    norm: Literal["pre", "post"] = "pre"
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     activation: Literal["relu", "gelu", "silu"] = "relu"
     share: bool = True
@@ -132,7 +132,7 @@ class Recipe:
     files: Files = field(default_factory=Files)
     sub_words: SubWords = field(default_factory=SubWords)
     model: Model = field(default_factory=Model)
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     label_smoothing: float = 0.1
     metric: Metric = "bleu"
     training: TrainingOptions = field(default_factory=TrainingOptions)

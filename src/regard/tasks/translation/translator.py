@@ -120,11 +120,15 @@ class Translation:
         self.metric = recipe.metric
         torch.manual_seed(recipe.training.seed)
         self.model = build(recipe, tokenizers)
-        self.batches = TokenBatches(*self._encode(train), tokens=recipe.batch_tokens, seed=recipe.training.seed)
-        self._validation = TokenBatches(*self._encode(validation), tokens=recipe.batch_tokens, seed=0)
+        self.batches = self._batches(train, seed=recipe.training.seed)
+        self._validation = self._batches(validation, seed=0)
 
-    def _encode(self, pairs: ParallelText) -> tuple[list[list[int]], list[list[int]]]:
-        return self.tokenizers.source.encode(pairs.sources), self.tokenizers.target.encode(pairs.targets)
+    def _batches(self, pairs: ParallelText, *, seed: int) -> TokenBatches:
+        sources, targets = self.tokenizers.source.encode(pairs.sources), self.tokenizers.target.encode(pairs.targets)
+        try:
+            return TokenBatches(sources, targets, tokens=self.recipe.batch_tokens, seed=seed)
+        except ValueError as error:
+            raise ValueError(f"{pairs.source_name}: {error} (tokens is the recipe's batch_tokens)") from None
 
     def loss(self, batch) -> Float[Tensor, ""]:
         """Label-smoothed cross-entropy, the mean over the batch's target tokens."""
