@@ -12,9 +12,10 @@ from regard.attention import capabilities
 from regard.attention.call import Call, checked_call
 from regard.attention.masks import Causal, Dense, Mask
 from regard.attention.normalizers import Normalizer
-from regard.attention.observations import Record, Seen, named
 from regard.attention.random import draw_seed
-from regard.attention.scores import Bias, Prepared, ScaledDot, Score
+from regard.attention.scores import Prepared, ScaledDot, Score
+from regard.attention.seen import Record, Seen, named
+from regard.attention.terms import Bias
 from regard.attention.watching import current
 
 
@@ -42,7 +43,7 @@ def attend(
         mask: which keys a query may see; all when not given. A query that may see nothing gets a zero context.
         offset: query i stands at key `i + offset`; an int, or one per batch row.
         dropout: probability of dropping a weight; the others are divided by `1 - dropout`.
-        backend: "auto", or the name of one ("reference", "sdpa"), which then runs or raises.
+        backend: "auto", or the name of one ("sdpa", "linear", "streamed", "reference"), which then runs or raises.
 
     Returns:
         The context, `(batch, heads, queries, value_dim)`, in the dtype of the inputs.
@@ -115,7 +116,7 @@ def observe(
 def _run(call: Call, backend: str) -> tuple[Tensor, Seen]:
     with torch.autocast(call.query.device.type, enabled=False):  # checked_call has cast as autocast asks
         run = capabilities.runner(capabilities.choose(call, backend))
-        if call.dropout > 0.0:
+        if call.dropout > 0.0 or call.normalize.draws:
             call = replace(call, seed=draw_seed())
         context, seen = run(call)
     return context, Seen(seen)

@@ -1,18 +1,21 @@
 """One call of the mechanism, checked: what every backend receives."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from regard.attention.lowering import Lowered, LoweredMask, lower_mask
-from regard.attention.masks import Documents, Mask
-from regard.attention.normalizers import Normalizer, Softmax
-from regard.attention.observations import Observation
+from regard.attention.masks import Mask
+from regard.attention.normalizers import Normalizer, Softmax, Sum
+from regard.attention.observations import Entropy, Observation, Total
+from regard.attention.padding import placed
 from regard.attention.place import Place
 from regard.attention.scores import Prepared, ScaledDot, Score
+from regard.attention.similarities import Kernel
 
+_SOFTMAX = Softmax()
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -57,7 +60,7 @@ def checked_call(
 ) -> Call:
     """Check the arguments of a call, each error in the user's words, and fill in the defaults."""
     score = ScaledDot() if score is None else score
-    normalize = Softmax() if normalize is None else normalize
+    normalize = _SOFTMAX if normalize is None else normalize
     for name, thing, kind, example in (
         ("score", score, Score, "regard.ScaledDot()"),
         ("normalize", normalize, Normalizer, "regard.Softmax()"),
@@ -88,6 +91,16 @@ def checked_call(
             "cast them: key.to(query.dtype)"
         )
     place = _place(query, key, mask, offset)
+    if isinstance(normalize, Sum) and not isinstance(score, Kernel):
+        raise ValueError(
+            f"Sum divides scores by their sum, so they may not be negative, as {score!r} may be: use it with "
+            'score=regard.Kernel("elu+1"), or normalize=regard.Softmax()'
+        )
+    normalize.check(place)
+    for item in record.values():
+        item.check(place)
+    if not normalize.sums_to_one and "total" not in record and any(isinstance(i, Entropy) for i in record.values()):
+        record = {**record, "total": Total()}  # an entropy of weights that do not sum to one says little without
     score.check(tuple(query.shape), tuple(key.shape), prepared, place)
     for part in mask.parts() if mask is not None else ():
         part.check(place)
@@ -145,11 +158,4 @@ def _place(query: Tensor, key: Tensor, mask: Mask | None, offset: int | Tensor) 
         offset = int(offset)
     batch, heads, queries, _ = query.shape
     place = Place(batch=batch, heads=heads, queries=queries, keys=key.shape[2], offset=offset, device=query.device)
-    packed = [part for part in mask.parts() if isinstance(part, Documents)] if mask is not None else []
-    if not packed:
-        return place
-    packed[0].check(place)
-    if any(not other.matches(packed[0]) for other in packed[1:]):
-        raise ValueError(f"a mask can hold one packing, but this one holds {packed}: positions would restart twice")
-    first, low, _ = (edge.to(query.device) for edge in packed[0].edges(place.queries))
-    return replace(place, documents=low - first, origins=low)
+    return placed(place, mask)

@@ -8,72 +8,136 @@ import torch
 from torch import Tensor
 
 from regard.attention.call import Call
-from regard.attention.lowering import AdditiveScores, DotScores
-from regard.attention.normalizers import Softmax
+from regard.attention.masks import Causal
+from regard.attention.normalizers import Entmax, Entmax15, Hard, Sigmoid, Softmax, Sparsemax, Sum, TopKSoftmax
 from regard.attention.observations import TopKeys
+from regard.attention.padding import shares_keys
+from regard.attention.scores import Score
+from regard.attention.similarities import Kernel
+from regard.attention.terms import Bias
+
+LARGEST = 2**27  # pairs of a mask or a term that a backend without LARGE may hold as a tensor
 
 
 class Feature(Enum):
     """Something a call may need; the value is how messages and the docs name it."""
 
-    DOT = "dot scores (Dot, ScaledDot, General)"
-    ADDITIVE = "additive scores (Additive)"
-    UNFUSED = "scores without a fused form"
-    SOFT_CAP = "a soft cap"
-    BIAS = "a bias"
-    BIAS_GRADIENT = "the gradient of a bias"
-    SOFTMAX = "softmax"
-    OTHER_NORMALIZER = "normalisers other than softmax"
-    MASK = "masks"
+    DOT = "dot products (Dot, ScaledDot, General, Cosine, Gaussian)"
+    KERNEL = "feature maps (Kernel)"
+    ADDITIVE = "additive scores (Additive, LocationAware)"
+    PAIRS = "scores of any other form (Network, RelativeKeys, a soft cap around terms, your own)"
+    SOFT_CAP = "a soft cap around a dot product"
+    BIAS = "a bias (Bias)"
+    POSITION = "terms by position (Alibi, RelativeBias, Near)"
+    TERM_GRADIENT = "the gradient of a term"
+    SOFTMAX = "softmax (Softmax)"
+    SINK = "softmax with a sink"
+    SIGMOID = "sigmoid (Sigmoid)"
+    SPARSE = "sparse normalisers (Sparsemax, Entmax15, Entmax, TopKSoftmax)"
+    HARD = "hard attention (Hard)"
+    SUM = "division by the sum (Sum)"
+    OTHER_NORMALIZER = "a normaliser of your own"
+    SHARED_MASK = "masks whose queries share keys (Causal, Lengths, Documents, joined by &)"
+    MASK = "all other masks"
     GROUPED_HEADS = "grouped heads"
     VALUE_WIDTH = "values of another width than the keys"
     DROPOUT = "dropout"
     OBSERVE = "observations"
+    LARGE = f"masks and terms on more than {LARGEST:,} pairs"
     SECOND_DERIVATIVES = "second derivatives"
     HIDDEN_NAN = "NaN where no query may look reaching nothing"
+    LINEAR_MEMORY = "memory in O(n)"
+    LINEAR_TIME = "time in O(n)"
 
 
-_ALL = frozenset(Feature)
+_STREAMED = frozenset(Feature) - {Feature.LINEAR_TIME}
+_REFERENCE = _STREAMED - {Feature.LINEAR_MEMORY}
 _SDPA = frozenset(
     {
         Feature.DOT,
+        Feature.KERNEL,
         Feature.BIAS,
+        Feature.POSITION,
         Feature.SOFTMAX,
+        Feature.SHARED_MASK,
         Feature.MASK,
         Feature.GROUPED_HEADS,
         Feature.VALUE_WIDTH,
     }
 )
+_LINEAR = frozenset(
+    {
+        Feature.KERNEL,
+        Feature.SUM,
+        Feature.SHARED_MASK,
+        Feature.GROUPED_HEADS,
+        Feature.VALUE_WIDTH,
+        Feature.LARGE,
+        Feature.SECOND_DERIVATIVES,
+        Feature.HIDDEN_NAN,
+        Feature.LINEAR_MEMORY,
+        Feature.LINEAR_TIME,
+    }
+)
 
 #: The backends, and what each can do; in the order in which `auto` prefers them.
-TABLE: dict[str, frozenset[Feature]] = {"sdpa": _SDPA, "reference": _ALL}
+TABLE: dict[str, frozenset[Feature]] = {
+    "sdpa": _SDPA,
+    "linear": _LINEAR,
+    "streamed": _STREAMED,
+    "reference": _REFERENCE,
+}
 
-#: Features that are promises rather than needs of a call: no call asks for them, the parity tests do.
-PROMISES = frozenset({Feature.SECOND_DERIVATIVES, Feature.HIDDEN_NAN})
-
+#: Features that are promises rather than needs of a call: no call asks for them, the tests do.
+PROMISES = frozenset({Feature.SECOND_DERIVATIVES, Feature.HIDDEN_NAN, Feature.LINEAR_MEMORY, Feature.LINEAR_TIME})
 Runner = Callable[[Call], tuple[Tensor, dict[str, Tensor | TopKeys]]]
+
+_NORMALIZERS: dict[type, Feature] = {
+    Sigmoid: Feature.SIGMOID,
+    Sparsemax: Feature.SPARSE,
+    Entmax15: Feature.SPARSE,
+    Entmax: Feature.SPARSE,
+    TopKSoftmax: Feature.SPARSE,
+    Hard: Feature.HARD,
+    Sum: Feature.SUM,
+}
 
 
 def needs(call: Call) -> frozenset[Feature]:
     """What this call asks of a backend."""
-    lowered = call.lowered
-    bias = None if lowered is None else lowered.bias
+    score, normalize, place = call.score, call.normalize, call.place
+    terms = score.terms()
+    shared = call.mask is None or (shares_keys(call.mask) and not torch.compiler.is_compiling())
+    bare = isinstance(call.mask, Causal) or call.mask is None
+    pairs = place.batch * place.heads * place.queries * place.keys
     asked = {
-        Feature.DOT: isinstance(lowered, DotScores),
-        Feature.ADDITIVE: isinstance(lowered, AdditiveScores),
-        Feature.UNFUSED: lowered is None,
-        Feature.SOFT_CAP: isinstance(lowered, DotScores) and lowered.softcap is not None,
-        Feature.BIAS: bias is not None,
-        Feature.BIAS_GRADIENT: bias is not None and bias.requires_grad and torch.is_grad_enabled(),
-        Feature.SOFTMAX: isinstance(call.normalize, Softmax),
-        Feature.OTHER_NORMALIZER: not isinstance(call.normalize, Softmax),
-        Feature.MASK: call.mask is not None,
-        Feature.GROUPED_HEADS: call.place.heads != call.value.shape[1],
+        _form(score): True,
+        Feature.SOFT_CAP: score.form is not None and score.capped,
+        Feature.BIAS: any(isinstance(term, Bias) for term in terms),
+        Feature.POSITION: any(not isinstance(term, Bias) for term in terms),
+        Feature.TERM_GRADIENT: torch.is_grad_enabled() and any(term.learns for term in terms),
+        _normalizer(normalize): True,
+        Feature.SHARED_MASK: call.mask is not None and shared,
+        Feature.MASK: not shared,
+        Feature.GROUPED_HEADS: place.heads != call.value.shape[1],
         Feature.VALUE_WIDTH: call.value.shape[-1] != call.query.shape[-1],
         Feature.DROPOUT: call.dropout > 0.0,
         Feature.OBSERVE: bool(call.record),
+        Feature.LARGE: pairs > LARGEST and (bool(terms) or not bare),
     }
     return frozenset(feature for feature, needed in asked.items() if needed)
+
+
+def _form(score: Score) -> Feature:
+    if isinstance(score, Kernel):
+        return Feature.KERNEL
+    return {"dot": Feature.DOT, "additive": Feature.ADDITIVE, None: Feature.PAIRS}[score.form]
+
+
+def _normalizer(normalize: object) -> Feature:
+    if isinstance(normalize, Softmax):
+        return Feature.SOFTMAX if normalize.sink is None else Feature.SINK
+    return _NORMALIZERS.get(type(normalize), Feature.OTHER_NORMALIZER)
 
 
 def choose(call: Call, backend: str) -> str:

@@ -1,8 +1,8 @@
 """Masks: which keys a query may attend to. True means *may attend*; `&`, `|` and `~` combine them.
 
 A mask is a value that knows no sizes and carries no offset of its own: both come with the call, as a `Place`.
-It defines itself twice: `allowed` is the definition, materialised; `intervals` is the same set of keys as
-half-open intervals (see `lowering`), or None where it has no such form.
+It defines itself twice: `allowed` is the definition, on a whole call or on any block of it; `intervals` is the
+same set of keys as half-open intervals (see `lowering`), or None where it has no such form.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,10 @@ class Mask:
         raise NotImplementedError(f"{type(self).__name__} does not define allowed()")
 
     def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"] | None:
-        """The allowed keys of each query as disjoint intervals, or None if this mask has no such form."""
+        """The allowed keys of each query as disjoint intervals, or None if this mask has no such form.
+
+        Always of a whole call.
+        """
         return None
 
     def parts(self) -> Iterator["Mask"]:
@@ -33,6 +36,32 @@ class Mask:
 
     def check(self, place: Place) -> None:
         """Raise ValueError if this mask was built for other sizes than the call's."""
+
+    def sizes(self) -> tuple[int | None, int | None, int | None]:
+        """The batch rows, queries and keys that this mask was built for; None where any will do."""
+        return None, None, None
+
+    def picture(self, queries: int | None = None, keys: int | None = None, *, offset: int = 0) -> str:
+        """The mask as text: a line a query, `#` where it may see a key and `.` where it may not.
+
+        Args:
+            queries, keys: sizes to draw; those that the mask was built for, or else 12.
+            offset: as in `regard.attend`.
+
+        Raises:
+            ValueError: for sizes other than those that the mask was built for.
+        """
+        from regard.attention.pictures import text_picture
+
+        return text_picture(self, queries, keys, offset)
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{self.picture()}"
+
+    def _repr_html_(self) -> str:
+        from regard.attention.pictures import svg_picture
+
+        return svg_picture(self)
 
     def __and__(self, other: "Mask") -> "Mask":
         return And(self, _mask(other))
@@ -74,6 +103,9 @@ class And(Mask):
         yield from self.left.parts()
         yield from self.right.parts()
 
+    def sizes(self) -> tuple[int | None, int | None, int | None]:
+        return _joined(self.left, self.right)
+
     def __repr__(self) -> str:
         return f"({self.left!r} & {self.right!r})"
 
@@ -97,6 +129,9 @@ class Or(Mask):
         yield from self.left.parts()
         yield from self.right.parts()
 
+    def sizes(self) -> tuple[int | None, int | None, int | None]:
+        return _joined(self.left, self.right)
+
     def __repr__(self) -> str:
         return f"({self.left!r} | {self.right!r})"
 
@@ -118,11 +153,22 @@ class Not(Mask):
         yield self
         yield from self.mask.parts()
 
+    def sizes(self) -> tuple[int | None, int | None, int | None]:
+        return self.mask.sizes()
+
     def __repr__(self) -> str:
         return f"~{self.mask!r}"
 
 
-def _interval(low: Tensor, high: Tensor, place: Place) -> Int[Tensor, "rows heads queries 1 2"]:
+def _joined(left: Mask, right: Mask) -> tuple[int | None, int | None, int | None]:
+    batch, queries, keys = (
+        max((size for size in pair if size is not None), default=None)
+        for pair in zip(left.sizes(), right.sizes(), strict=True)
+    )
+    return batch, queries, keys
+
+
+def interval(low: Tensor, high: Tensor, place: Place) -> Int[Tensor, "rows heads queries 1 2"]:
     low, high = torch.broadcast_tensors(low, high)
     return sets.tidy(torch.stack((low, high), -1).unsqueeze(-2), place.keys)
 
@@ -135,7 +181,7 @@ class Causal(Mask):
         return place.key_index <= place.stand.unsqueeze(-1)
 
     def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"]:
-        return _interval(torch.zeros_like(place.stand), place.stand + 1, place)
+        return interval(torch.zeros_like(place.stand), place.stand + 1, place)
 
 
 @dataclass(frozen=True)
@@ -162,7 +208,7 @@ class Window(Mask):
         return (place.key_index >= low.unsqueeze(-1)) & (place.key_index < high.unsqueeze(-1))
 
     def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"]:
-        return _interval(*self._edges(place), place)
+        return interval(*self._edges(place), place)
 
 
 @dataclass(frozen=True)
@@ -182,121 +228,82 @@ class Prefix(Mask):
         return place.key_index < (place.origin + self.length).unsqueeze(-1)
 
     def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"]:
-        return _interval(torch.zeros_like(place.origin), place.origin + self.length, place)
+        return interval(torch.zeros_like(place.origin), place.origin + self.length, place)
 
 
-def _integers(values: Tensor | list[int] | list[list[int]] | tuple[int, ...], name: str) -> Int[Tensor, "..."]:
-    tensor = torch.as_tensor(values).clone()  # a mask is a value: later writes to the caller's tensor must not reach it
-    if tensor.dtype.is_floating_point or tensor.dtype == torch.bool:
-        raise TypeError(f"{name} are counts of keys: pass integers, not {tensor.dtype}")
-    if tensor.numel() and int(tensor.min()) < 0:
-        raise ValueError(f"{name} must be >= 0, got {int(tensor.min())}")
-    return tensor.to(torch.int64)
+@dataclass(frozen=True)
+class Strided(Mask):
+    """A query sees every `stride`-th key counted from its own place, before and after it.
 
-
-class Lengths(Mask):
-    """Padding: batch row b holds `lengths[b]` real keys, the first at `start[b]` (0 when not given).
-
-    Right padding is `Lengths(lengths)`, left padding `Lengths(lengths, start=keys - lengths)`.
+    `Causal() & (Window(stride - 1, 0) | Strided(stride))` is the strided pattern of the Sparse Transformer
+    (Child et al. 2019).
     """
 
-    def __init__(self, lengths: Tensor | list[int], start: Tensor | list[int] | None = None) -> None:
-        self.lengths = _integers(lengths, "lengths")
-        self.start = torch.zeros_like(self.lengths) if start is None else _integers(start, "start")
-        if self.lengths.ndim != 1 or self.start.shape != self.lengths.shape:
-            raise ValueError(
-                "Lengths takes one length (and one start) per batch row: expected shapes (batch,), "
-                f"got lengths {tuple(self.lengths.shape)} and start {tuple(self.start.shape)}"
-            )
+    stride: int
 
-    def __repr__(self) -> str:
-        start = f", start={self.start.tolist()}" if bool(self.start.any()) else ""
-        return f"Lengths({self.lengths.tolist()}{start})"
-
-    def check(self, place: Place) -> None:
-        if self.lengths.shape[0] != place.batch:
-            raise ValueError(f"{self!r} has {len(self.lengths)} lengths, but the batch has {place.batch} rows")
-        longest = int((self.start + self.lengths).max()) if place.batch else 0
-        if longest > place.keys:
-            raise ValueError(f"{self!r} reaches key {longest}, but there are only {place.keys} keys")
-
-    def _edges(self, place: Place) -> tuple[Tensor, Tensor]:
-        low = self.start.to(place.device).view(-1, 1, 1)
-        return low, low + self.lengths.to(place.device).view(-1, 1, 1)
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise ValueError(f"Strided needs a stride >= 1, got {self.stride}")
 
     def allowed(self, place: Place) -> Bool[Tensor, "rows heads queries keys"]:
-        low, high = self._edges(place)
-        return (place.key_index >= low.unsqueeze(-1)) & (place.key_index < high.unsqueeze(-1))
-
-    def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"]:
-        return _interval(*self._edges(place), place)
+        return (place.key_index - place.stand.unsqueeze(-1)) % self.stride == 0
 
 
-class Documents(Mask):
-    """Packed rows: a row is several documents laid end to end, and a query sees the keys of its own.
+class Blocks(Mask):
+    """Positions in blocks of `size`: a query sees the keys of its own block, or of those that `layout` names.
 
-    `lengths` is `(documents,)` for all batch rows, or `(batch, documents)` (fill up with 0). In cross-attention
-    `key_lengths` gives the keys' side; documents match by order. The sums must equal the numbers of queries and
-    keys. Positions restart in each document, for every mask and term of the call.
+    Args:
+        size: positions of a block; the last one may be cut short.
+        layout: boolean, `(query blocks, key blocks)` or `(heads, query blocks, key blocks)`: whether a query whose
+            place is in the one block may see the other's keys (Zaheer et al. 2020, BigBird). Its own block only
+            when not given (Qiu et al. 2020).
     """
 
-    def __init__(
-        self,
-        lengths: Tensor | list[int] | list[list[int]],
-        key_lengths: Tensor | list[int] | list[list[int]] | None = None,
-    ) -> None:
-        self.lengths = torch.atleast_2d(_integers(lengths, "lengths"))
-        self.key_lengths = (
-            self.lengths if key_lengths is None else torch.atleast_2d(_integers(key_lengths, "key_lengths"))
-        )
-        if self.lengths.ndim != 2 or self.key_lengths.shape != self.lengths.shape:
-            raise ValueError(
-                "Documents takes (documents,) or (batch, documents) lengths, as many for the keys as for the queries; "
-                f"got {tuple(self.lengths.shape)} and {tuple(self.key_lengths.shape)}"
+    def __init__(self, size: int, layout: Tensor | None = None) -> None:
+        if size < 1:
+            raise ValueError(f"Blocks needs a size >= 1, got {size}")
+        if layout is not None and (layout.dtype != torch.bool or layout.ndim not in (2, 3)):
+            raise TypeError(
+                "Blocks takes a boolean layout, (query blocks, key blocks) or (heads, query blocks, key blocks), "
+                f"got {layout.dtype} of shape {tuple(layout.shape)}"
             )
+        self.size, self.layout = size, layout
 
     def __repr__(self) -> str:
-        rows = [side.squeeze(0).tolist() for side in (self.lengths, self.key_lengths)]
-        return f"Documents({rows[0]})" if rows[0] == rows[1] else f"Documents({rows[0]}, key_lengths={rows[1]})"
+        return f"Blocks({self.size}{'' if self.layout is None else f', layout={tuple(self.layout.shape)}'})"
+
+    def sizes(self) -> tuple[int | None, int | None, int | None]:
+        if self.layout is None:
+            return None, None, None
+        return None, self.layout.shape[-2] * self.size, self.layout.shape[-1] * self.size
 
     def check(self, place: Place) -> None:
-        if self.lengths.shape[0] not in (1, place.batch):
-            raise ValueError(f"{self!r} has {len(self.lengths)} rows, but the batch has {place.batch}")
-        for side, lengths, size in (
-            ("queries", self.lengths, place.queries),
-            ("keys", self.key_lengths, place.keys),
-        ):
-            sums = lengths.sum(-1)
-            if bool((sums != size).any()):
-                raise ValueError(
-                    f"{self!r} adds up to {sums.tolist()} {side}, but the call has {size}; "
-                    "give every row lengths whose sum is the padded size (the padding can be a document of its own)"
-                )
-
-    def matches(self, other: "Documents") -> bool:
-        """Whether the other packing has the same documents, so that positions restart in the same places."""
-        return torch.equal(self.lengths, other.lengths) and torch.equal(self.key_lengths, other.key_lengths)
-
-    def edges(self, queries: int) -> tuple[Int[Tensor, "rows queries"], ...]:
-        """For each query: the first query, the first key and the end of the keys of its document."""
-        ends, key_ends = self.lengths.cumsum(-1), self.key_lengths.cumsum(-1)
-        index = torch.arange(queries, device=ends.device).expand(len(ends), -1).contiguous()
-        document = torch.searchsorted(ends, index, right=True)
-        first, low, high = (
-            side.gather(-1, document) for side in (ends - self.lengths, key_ends - self.key_lengths, key_ends)
-        )
-        return first, low, high
+        if self.layout is None:
+            return
+        last = place.queries - 1 + (place.offset if isinstance(place.offset, int) else 0)
+        wanted = (last // self.size + 1, -(-place.keys // self.size))
+        if self.layout.ndim == 3 and self.layout.shape[0] not in (1, place.heads):
+            raise ValueError(f"{self!r} has {self.layout.shape[0]} heads, but the call has {place.heads}")
+        if any(have < want for have, want in zip(self.layout.shape[-2:], wanted, strict=True)):
+            raise ValueError(
+                f"{self!r} has {tuple(self.layout.shape[-2:])} blocks of {self.size}, but the call reaches {wanted}: "
+                f"{place.queries} queries at offset {place.offset} and {place.keys} keys"
+            )
 
     def allowed(self, place: Place) -> Bool[Tensor, "rows heads queries keys"]:
-        number = [torch.arange(side.shape[1]).expand_as(side) for side in (self.lengths, self.key_lengths)]
-        rows = range(len(self.lengths))
-        of_query = torch.stack([number[0][r].repeat_interleave(self.lengths[r]) for r in rows])
-        of_key = torch.stack([number[1][r].repeat_interleave(self.key_lengths[r]) for r in rows])
-        return (of_query[:, None, :, None] == of_key[:, None, None, :]).to(place.device)
+        query, key = place.stand.div(self.size, rounding_mode="floor"), place.key_index // self.size
+        if self.layout is None:
+            return query.unsqueeze(-1) == key
+        layout = self.layout.to(place.device)
+        layout = layout.unsqueeze(0) if layout.ndim == 2 else layout
+        layout = layout if layout.shape[0] == 1 else layout[place.head_slice]
+        return layout[torch.arange(len(layout), device=place.device).view(1, -1, 1, 1), query.unsqueeze(-1), key]
 
-    def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"]:
-        _, low, high = self.edges(place.queries)
-        return _interval(low.unsqueeze(1).to(place.device), high.unsqueeze(1).to(place.device), place)
+    def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"] | None:
+        if self.layout is not None:
+            return None
+        low = place.stand.div(self.size, rounding_mode="floor") * self.size
+        return interval(low, low + self.size, place)
 
 
 class Dense(Mask):
@@ -314,6 +321,10 @@ class Dense(Mask):
     def __repr__(self) -> str:
         return f"Dense({tuple(self.tensor.shape)})"
 
+    def sizes(self) -> tuple[int | None, int | None, int | None]:
+        batch, _, queries, keys = (None if size == 1 else size for size in ((1,) * 4 + tuple(self.tensor.shape))[-4:])
+        return batch, queries, keys
+
     def check(self, place: Place) -> None:
         full = (place.batch, place.heads, place.queries, place.keys)
         shape = (1,) * (4 - self.tensor.ndim) + tuple(self.tensor.shape)
@@ -326,4 +337,4 @@ class Dense(Mask):
     def allowed(self, place: Place) -> Bool[Tensor, "rows heads queries keys"]:
         tensor = self.tensor.to(place.device)
         tensor = tensor.view((1,) * (4 - tensor.ndim) + tuple(tensor.shape))
-        return tensor.expand(*tensor.shape[:3], place.keys)
+        return place.cut(tensor.expand(*tensor.shape[:3], place.keys))

@@ -1,25 +1,32 @@
 """Observations: reductions of the weights, taken after the normaliser and before dropout, in float32, a query head.
 
-Each defines itself on the materialised weights (`of`); fused backends compute the same in O(n) memory.
+Each defines itself on the materialised weights of some queries, all keys wide (`of`), and says how the pieces of
+several blocks of queries make a whole (`joined`): so they are exact at any length, in O(n) memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from regard.attention.place import Place
+
 
 @dataclass(frozen=True, eq=False)
 class Matrices:
-    """The materialised call that an observation is defined on."""
+    """The materialised call, or block of queries, that an observation is defined on."""
 
     scores: Float[Tensor, "batch heads queries keys"]
     weights: Float[Tensor, "batch heads queries keys"]
     allowed: Bool[Tensor, "rows heads_or_1 queries_or_1 keys"] | None
+    place: Place
+
+    @property
+    def allowed_scores(self) -> Float[Tensor, "batch heads queries keys"]:
+        """The scores, -inf where they may not be seen."""
+        return self.scores if self.allowed is None else self.scores.masked_fill(~self.allowed, -torch.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +54,25 @@ class Observation:
     def of(self, matrices: Matrices) -> "Tensor | TopKeys":
         """The definition."""
         raise NotImplementedError(f"{type(self).__name__} does not define of()")
+
+    def joined(self, pieces: "Sequence[Tensor | TopKeys]", place: Place) -> "Tensor | TopKeys":
+        """What `of` gives for all queries, from what it gave for blocks of them, in order."""
+        return join(pieces, 2)
+
+    def check(self, place: Place) -> None:
+        """Raise ValueError if this observation was built for other sizes than the call's."""
+
+
+def join(pieces: "Sequence[Tensor | TopKeys]", axis: int) -> "Tensor | TopKeys":
+    """One result of several, laid side by side along an axis of batch rows, heads or queries."""
+    if len(pieces) == 1:
+        return pieces[0]
+    if isinstance(pieces[0], TopKeys):
+        parts = [piece for piece in pieces if isinstance(piece, TopKeys)]
+        return TopKeys(
+            torch.cat([part.keys for part in parts], axis), torch.cat([part.weights for part in parts], axis)
+        )
+    return torch.cat(pieces, axis)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -104,6 +130,11 @@ class Received(Observation):
     def of(self, matrices: Matrices) -> Float[Tensor, "batch heads keys"]:
         return matrices.weights.sum(-2)
 
+    def joined(  # type: ignore[override]
+        self, pieces: Sequence[Tensor], place: Place
+    ) -> Float[Tensor, "batch heads keys"]:
+        return _sum(pieces)
+
 
 @dataclass(frozen=True)
 class LogSumExp(Observation):
@@ -113,73 +144,153 @@ class LogSumExp(Observation):
     of_scores = True
 
     def of(self, matrices: Matrices) -> Float[Tensor, "batch heads queries"]:
-        scores = matrices.scores
-        if matrices.allowed is not None:
-            scores = scores.masked_fill(~matrices.allowed, -torch.inf)
+        scores = matrices.allowed_scores
         empty = (scores == -torch.inf).all(-1)
         filled = scores.masked_fill(empty.unsqueeze(-1), 0.0)
         return filled.logsumexp(-1).masked_fill(empty, -torch.inf)
 
 
-class Seen(Mapping[str, Any]):
-    """What one call recorded: a mapping from name to result, a tensor or `TopKeys`; `seen.entropy` reads it too."""
+@dataclass(frozen=True)
+class MaxScore(Observation):
+    """`max_j s[i, j]` over the allowed keys, `(batch, heads, queries)`; -inf for none. What QK-clip watches."""
 
-    def __init__(self, results: Mapping[str, "Tensor | TopKeys"]) -> None:
-        self._results = dict(results)
+    of_scores = True
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._results:
-            raise KeyError(f"{name!r} was not recorded; recorded: {', '.join(self._results) or 'nothing'}")
-        return self._results[name]
+    def of(self, matrices: Matrices) -> Float[Tensor, "batch heads queries"]:
+        scores = matrices.allowed_scores.detach()
+        if scores.shape[-1] == 0:
+            return scores.new_full(scores.shape[:-1], -torch.inf)
+        return scores.amax(-1)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._results:
-            recorded = ", ".join(self.__dict__.get("_results", {})) or "nothing"
-            raise AttributeError(f"{name!r} was not recorded; recorded: {recorded}")
-        return self._results[name]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._results)
+@dataclass(frozen=True)
+class Total(Observation):
+    """`sum_j p[i, j]`, `(batch, heads, queries)`: one, but for sinks and sigmoids; has a gradient."""
 
-    def __len__(self) -> int:
-        return len(self._results)
+    has_gradient = True
 
-    def _lines(self) -> list[tuple[str, str]]:
-        return [
-            (name, repr(value) if isinstance(value, TopKeys) else f"{tuple(value.shape)}")
-            for name, value in self._results.items()
-        ]
+    def of(self, matrices: Matrices) -> Float[Tensor, "batch heads queries"]:
+        return matrices.weights.sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Mass(Observation):
+    """The weight on chosen keys, `(batch, heads, queries)`; has a gradient.
+
+    Args:
+        keys: numbers of keys (`[0]` for an attention sink at the start), or booleans of shape `(keys,)` or
+            `(batch, keys)`.
+    """
+
+    keys: Sequence[int] | Tensor
+
+    has_gradient = True
 
     def __repr__(self) -> str:
-        return f"Seen({', '.join(f'{name}: {shape}' for name, shape in self._lines())})"
+        keys = self.keys
+        return f"Mass({tuple(keys.shape) if isinstance(keys, Tensor) else list(keys)})"
 
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{escape(name)}</th><td>{shape}</td></tr>" for name, shape in self._lines())
-        return f"<table>{rows}</table>"
+    def check(self, place: Place) -> None:
+        keys = torch.as_tensor(self.keys)
+        if keys.dtype == torch.bool:
+            if keys.shape not in ((place.keys,), (place.batch, place.keys)):
+                raise ValueError(
+                    f"{self!r} chooses by booleans of shape {tuple(keys.shape)}, but the call has {place.keys} keys in "
+                    f"{place.batch} rows"
+                )
+        elif keys.ndim != 1 or (keys.numel() and not -place.keys <= int(keys.min()) <= int(keys.max()) < place.keys):
+            raise ValueError(f"{self!r} chooses keys that are not among the {place.keys} of the call")
 
-
-Record = Sequence[Observation] | Mapping[str, Observation]
-
-
-def named(*records: Record) -> dict[str, Observation]:
-    """The observations of a call by name; two of a kind need names of their own."""
-    pairs: list[tuple[str, Observation]] = []
-    for record in records:
-        if isinstance(record, Mapping):
-            pairs += record.items()
-        elif isinstance(record, Sequence):
-            pairs += [(getattr(item, "name", ""), item) for item in record]
+    def of(self, matrices: Matrices) -> Float[Tensor, "batch heads queries"]:
+        keys, place, weights = torch.as_tensor(self.keys), matrices.place, matrices.weights
+        if keys.dtype != torch.bool:
+            chosen = torch.zeros(place.keys, dtype=torch.bool, device=weights.device)
+            chosen[keys.to(weights.device)] = True
         else:
-            raise TypeError(f"record takes a list of observations, got {record!r}; write record=[regard.Entropy()]")
-    observations: dict[str, Observation] = {}
-    for name, item in pairs:
-        if not isinstance(item, Observation):
-            hint = f"; write {item.__name__}()" if isinstance(item, type) and issubclass(item, Observation) else ""
-            raise TypeError(f"record takes observations such as regard.Entropy(), got {item!r}{hint}")
-        if name in observations:
-            raise ValueError(
-                f'two observations are called "{name}"; name them: '
-                f'record={{"first": {observations[name]!r}, "second": {item!r}}}'
+            chosen = (
+                place.cut_rows(torch.atleast_2d(keys.to(weights.device))[:, None, None]) if keys.ndim == 2 else keys
             )
-        observations[name] = item
-    return observations
+        return weights.masked_fill(~chosen.to(weights.device), 0.0).sum(-1)
+
+
+@dataclass(frozen=True)
+class Distance(Observation):
+    """`sum_j p |u_j - u_i| / sum_j p`, `(batch, heads, queries)`: how far a query looks, in keys; 0 for none."""
+
+    def of(self, matrices: Matrices) -> Float[Tensor, "batch heads queries"]:
+        weights, place = matrices.weights.detach(), matrices.place
+        distance = (place.key_index - place.stand.unsqueeze(-1)).abs()
+        total = weights.sum(-1)
+        return (weights * distance).sum(-1) / total.masked_fill(total == 0, 1.0)
+
+
+@dataclass(frozen=True)
+class Pooled(Observation):
+    """The map at picture size, `(batch, heads, rows, columns)`: summed over keys, averaged over queries.
+
+    Query i belongs to row `i * rows // queries`, key j to column `j * columns // keys`.
+    """
+
+    rows: int
+    columns: int
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.columns < 1:
+            raise ValueError(f"Pooled needs rows >= 1 and columns >= 1, got {self.rows} and {self.columns}")
+
+    def of(self, matrices: Matrices) -> Float[Tensor, "batch heads rows columns"]:
+        weights, place = matrices.weights.detach(), matrices.place
+        column = torch.arange(place.keys, device=weights.device) * self.columns // max(place.keys, 1)
+        row = place.query_index * self.rows // max(place.queries, 1)
+        count = torch.bincount(
+            torch.arange(place.queries, device=weights.device) * self.rows // max(place.queries, 1), minlength=self.rows
+        )
+        narrow = weights.new_zeros(*weights.shape[:-1], self.columns).index_add_(-1, column, weights)
+        pooled = weights.new_zeros(*weights.shape[:2], self.rows, self.columns).index_add_(-2, row, narrow)
+        return pooled / count.clamp_min(1).unsqueeze(-1)
+
+    def joined(  # type: ignore[override]
+        self, pieces: Sequence[Tensor], place: Place
+    ) -> Float[Tensor, "batch heads rows columns"]:
+        return _sum(pieces)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Observation):
+    """The whole weights of some queries, `(batch, heads, len(indices), keys)`, in the order of `indices`."""
+
+    indices: Sequence[int]
+
+    has_gradient = True
+
+    def __repr__(self) -> str:
+        return f"Rows({list(self.indices)})"
+
+    def check(self, place: Place) -> None:
+        wrong = [index for index in self.indices if not -place.queries <= index < place.queries]
+        if wrong:
+            raise ValueError(f"{self!r} asks for query {wrong[0]}, but the call has {place.queries} queries")
+
+    def _numbers(self, place: Place) -> list[int]:
+        return [index % place.queries for index in self.indices]
+
+    def of(self, matrices: Matrices) -> Float[Tensor, "batch heads rows keys"]:
+        place = matrices.place
+        start, stop, _ = (slice(None) if place.part is None else place.part[2]).indices(place.queries)
+        inside = sorted(index - start for index in self._numbers(place) if start <= index < stop)
+        return matrices.weights[:, :, torch.tensor(inside, dtype=torch.int64, device=place.device)]
+
+    def joined(  # type: ignore[override]
+        self, pieces: Sequence[Tensor], place: Place
+    ) -> Float[Tensor, "batch heads rows keys"]:
+        numbers = torch.tensor(self._numbers(place), dtype=torch.int64)
+        order = numbers.argsort(stable=True).argsort()  # where each stands among the sorted ones
+        return torch.cat(list(pieces), 2)[:, :, order.to(place.device)]
+
+
+def _sum(pieces: Sequence[Tensor]) -> Tensor:
+    """In order, so that the same call gives the same bits."""
+    total = pieces[0]
+    for piece in pieces[1:]:
+        total = total + piece
+    return total

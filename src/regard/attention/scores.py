@@ -1,8 +1,8 @@
-"""Scores: how well a key answers a query, `s[i, j] = score(query_i, key_j)`, and the terms added to them.
+"""Scores: how well a key answers a query, `s[i, j] = score(query_i, key_j)`.
 
-A score defines itself twice. `matrix` is the formula, materialised: the reference backend and every test
-compute that. `lower` rewrites it as one of the two primitives that fused kernels serve (see `lowering`), or
-returns None where it has no such form.
+A score defines itself twice. `matrix` is the formula, on a whole call or on any block of it: the backends in plain
+torch compute that, on queries and keys that `project` has transformed once. `lower` rewrites it as one of the two
+primitives that fused kernels serve (see `lowering`), or returns None where it has no such form.
 
 Parameter-free scores are frozen dataclasses. What is learned is an `nn.Module`, and so is everything that can
 hold something learned inside (`SoftCap`, sums with terms): an optimizer then finds the parameters.
@@ -10,6 +10,7 @@ hold something learned inside (`SoftCap`, sums with terms): an optimizer then fi
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from regard.attention.lowering import AdditiveScores, DotScores, Lowered
 from regard.attention.place import Place
+from regard.attention.terms import Term
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +32,25 @@ class Prepared:
     keys: Float[Tensor, "batch kv_heads keys hidden"]
 
 
-class Term:
-    """Something added to the scores of every pair, in float32; put it there with `score + term`."""
-
-    def matrix(self, place: Place) -> Float[Tensor, "rows heads queries keys"]:
-        raise NotImplementedError(f"{type(self).__name__} does not define matrix()")
-
-    def check(self, place: Place) -> None:
-        """Raise ValueError if this term was built for other sizes than the call's."""
-
-
 class Score:
     """Base of all scores; see the module's text."""
+
+    form: Literal["dot", "additive"] | None = None  # what `lower` gives, without computing it
+    capable: bool = True  # whether a cap can go around its fused form
+    capped: bool = False  # whether there is one
+
+    def terms(self) -> tuple[Term, ...]:
+        """The terms that were added to this score."""
+        return ()
+
+    def project(
+        self,
+        query: Float[Tensor, "batch heads queries query_dim"],
+        key: Float[Tensor, "batch kv_heads keys key_dim"],
+        prepared: bool,
+    ) -> tuple[Float[Tensor, "batch heads queries width"], Float[Tensor, "batch kv_heads keys width"]]:
+        """What of the formula is done to each query and each key alone, in O(n)."""
+        return query, key if prepared else self.prepare(key).keys
 
     def matrix(
         self,
@@ -49,8 +58,12 @@ class Score:
         key: Float[Tensor, "batch heads keys key_dim"],
         place: Place,
     ) -> Float[Tensor, "batch heads queries keys"]:
-        """The formula. Grouped keys have been repeated, and prepared keys are passed as they are."""
+        """The formula, on projected queries and keys; grouped keys have been repeated."""
         raise NotImplementedError(f"{type(self).__name__} does not define matrix()")
+
+    def width(self, query: Tensor, key: Tensor) -> int:
+        """How many numbers `matrix` holds for each pair while it computes."""
+        return 1
 
     def lower(
         self,
@@ -85,6 +98,8 @@ class Score:
 class Dot(Score):
     """`s = query . key` (Luong et al. 2015)."""
 
+    form = "dot"
+
     def matrix(self, query: Tensor, key: Tensor, place: Place) -> Float[Tensor, "batch heads queries keys"]:
         return query @ key.mT
 
@@ -96,6 +111,7 @@ class Dot(Score):
 class ScaledDot(Score):
     """`s = scale * query . key`, with `scale = 1 / sqrt(head_dim)` when not given (Vaswani et al. 2017)."""
 
+    form = "dot"
     scale: float | None = None
 
     def _scale(self, query: Tensor) -> float:
@@ -116,6 +132,8 @@ class General(nn.Module, Score):
         key_dim: width of the keys; `query_dim` when not given.
         heads: number of query heads.
     """
+
+    form = "dot"
 
     def __init__(
         self,
@@ -146,14 +164,14 @@ class General(nn.Module, Score):
                 f"build it as regard.General({given[1]}, key_dim={given[2]}, heads={given[0]})"
             )
 
-    def _project(self, query: Tensor) -> Tensor:
-        return query @ self.weight.to(query.dtype)
+    def project(self, query: Tensor, key: Tensor, prepared: bool) -> tuple[Tensor, Tensor]:
+        return query @ self.weight.to(query.dtype), key
 
     def matrix(self, query: Tensor, key: Tensor, place: Place) -> Float[Tensor, "batch heads queries keys"]:
-        return self._project(query) @ key.mT
+        return query @ key.mT
 
     def lower(self, query: Tensor, key: Tensor, prepared: bool, place: Place) -> DotScores:
-        return DotScores(self._project(query), key, scale=1.0)
+        return DotScores(*self.project(query, key, prepared), scale=1.0)
 
 
 class Additive(nn.Module, Score):
@@ -166,6 +184,8 @@ class Additive(nn.Module, Score):
         heads: number of query heads, each with its own `W_q` and `w`.
         kv_heads: number of key heads, each with its own `W_k`; `heads` when not given.
     """
+
+    form = "additive"
 
     def __init__(
         self,
@@ -220,14 +240,18 @@ class Additive(nn.Module, Score):
             )
         return Prepared(self, key @ self.key_weight.to(key.dtype))
 
+    def project(self, query: Tensor, key: Tensor, prepared: bool) -> tuple[Tensor, Tensor]:
+        return query @ self.query_weight.to(query.dtype), key if prepared else self.prepare(key).keys
+
     def matrix(self, query: Tensor, key: Tensor, place: Place) -> Float[Tensor, "batch heads queries keys"]:
-        projected = query @ self.query_weight.to(query.dtype)
-        hidden = torch.tanh(projected.unsqueeze(-2) + key.unsqueeze(-3))
-        return (hidden * self.weight.to(query.dtype)[:, None, None, :]).sum(-1)
+        hidden = torch.tanh(query.unsqueeze(-2) + key.unsqueeze(-3))
+        return (hidden @ self.weight[place.head_slice, None, :, None].to(query.dtype)).squeeze(-1)
+
+    def width(self, query: Tensor, key: Tensor) -> int:
+        return self.hidden
 
     def lower(self, query: Tensor, key: Tensor, prepared: bool, place: Place) -> AdditiveScores:
-        keys = key if prepared else self.prepare(key).keys
-        return AdditiveScores(query @ self.query_weight.to(query.dtype), keys, self.weight)
+        return AdditiveScores(*self.project(query, key, prepared), self.weight)
 
 
 Concat = Additive
@@ -241,6 +265,9 @@ class SoftCap(nn.Module, Score):
         if not cap > 0:
             raise ValueError(f"SoftCap needs a cap > 0, got {cap}")
         self.score, self.cap = score, float(cap)
+        # A cap around terms, around a row's own term or around tanh has no fused form.
+        self.form = "dot" if score.form == "dot" and score.capable and not score.capped and not score.terms() else None
+        self.capped = True
 
     def extra_repr(self) -> str:
         return f"{'' if isinstance(self.score, nn.Module) else f'{self.score!r}, '}cap={self.cap}"
@@ -251,14 +278,20 @@ class SoftCap(nn.Module, Score):
     def prepare(self, key: Tensor) -> Prepared:
         return Prepared(self, self.score.prepare(key).keys)
 
+    def project(self, query: Tensor, key: Tensor, prepared: bool) -> tuple[Tensor, Tensor]:
+        return self.score.project(query, key, prepared)
+
+    def width(self, query: Tensor, key: Tensor) -> int:
+        return self.score.width(query, key)
+
     def matrix(self, query: Tensor, key: Tensor, place: Place) -> Float[Tensor, "batch heads queries keys"]:
         return self.cap * torch.tanh(self.score.matrix(query, key, place) / self.cap)
 
     def lower(self, query: Tensor, key: Tensor, prepared: bool, place: Place) -> Lowered | None:
         inner = self.score.lower(query, key, prepared, place)
-        if isinstance(inner, DotScores) and inner.softcap is None and inner.bias is None:
+        if self.form == "dot" and isinstance(inner, DotScores):
             return DotScores(inner.query, inner.key, scale=inner.scale, softcap=self.cap)
-        return None  # a cap around terms, or around tanh, has no fused form
+        return None
 
 
 class WithTerm(nn.Module, Score):
@@ -267,6 +300,10 @@ class WithTerm(nn.Module, Score):
     def __init__(self, score: Score, term: Term) -> None:
         super().__init__()
         self.score, self.term = score, term
+        self.form, self.capped = score.form, score.capped
+
+    def terms(self) -> tuple[Term, ...]:
+        return (*self.score.terms(), self.term)
 
     def __repr__(self) -> str:
         return f"{self.score!r} + {self.term!r}"
@@ -278,46 +315,16 @@ class WithTerm(nn.Module, Score):
     def prepare(self, key: Tensor) -> Prepared:
         return Prepared(self, self.score.prepare(key).keys)
 
+    def project(self, query: Tensor, key: Tensor, prepared: bool) -> tuple[Tensor, Tensor]:
+        return self.score.project(query, key, prepared)
+
+    def width(self, query: Tensor, key: Tensor) -> int:
+        return self.score.width(query, key)
+
     def matrix(self, query: Tensor, key: Tensor, place: Place) -> Float[Tensor, "batch heads queries keys"]:
         scores = self.score.matrix(query, key, place)
         return scores + self.term.matrix(place).to(scores.dtype)
 
     def lower(self, query: Tensor, key: Tensor, prepared: bool, place: Place) -> Lowered | None:
         inner = self.score.lower(query, key, prepared, place)
-        return None if inner is None else inner.plus(self.term.matrix(place))
-
-
-class Bias(nn.Module, Term):
-    """A tensor added to the scores, with gradient: dense or broadcast to `(batch, heads, queries, keys)`.
-
-    A parameter is registered as one, so that a layer that holds this term trains it. It is added in float32;
-    `-inf` hides a pair.
-    """
-
-    tensor: Tensor
-
-    def __init__(self, tensor: Tensor) -> None:
-        super().__init__()
-        if not isinstance(tensor, Tensor) or not tensor.dtype.is_floating_point:
-            given = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise TypeError(
-                f"Bias takes a floating-point tensor to add to the scores, got {given}; "
-                "a boolean tensor of allowed pairs is a mask: mask=regard.Dense(tensor)"
-            )
-        if isinstance(tensor, nn.Parameter):
-            self.tensor = tensor
-        else:
-            self.register_buffer("tensor", tensor, persistent=False)
-
-    def __repr__(self) -> str:
-        return f"Bias({tuple(self.tensor.shape)})"
-
-    def check(self, place: Place) -> None:
-        full = (place.batch, place.heads, place.queries, place.keys)
-        shape = (1,) * (4 - self.tensor.ndim) + tuple(self.tensor.shape)
-        if len(shape) != 4 or any(size not in (1, whole) for size, whole in zip(shape, full, strict=True)):
-            raise ValueError(f"{self!r} does not broadcast to (batch, heads, queries, keys) = {full}")
-
-    def matrix(self, place: Place) -> Float[Tensor, "rows heads queries keys"]:
-        tensor = self.tensor if self.tensor.dtype == torch.float64 else self.tensor.float()
-        return tensor.view((1,) * (4 - tensor.ndim) + tuple(tensor.shape))
+        return None if inner is None else inner.plus(self.term)

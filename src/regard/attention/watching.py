@@ -10,7 +10,8 @@ from html import escape
 import torch
 from torch import nn
 
-from regard.attention.observations import Observation, Seen, named
+from regard.attention.observations import Observation
+from regard.attention.seen import Seen, named
 
 
 @dataclass(eq=False)

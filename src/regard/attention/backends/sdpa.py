@@ -15,7 +15,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     """The context; nothing can be recorded here."""
     scores = call.lowered
     assert isinstance(scores, DotScores)  # `capabilities` has seen to it
-    mask, bias, causal = None, scores.bias, False
+    mask, bias, causal = None, _bias(scores, call), False
     if (
         isinstance(call.mask, Causal)
         and call.place.documents is None
@@ -32,7 +32,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     context = functional.scaled_dot_product_attention(
         scores.query,
         scores.key,
-        call.value,
+        call.value.to(scores.query.dtype),
         attn_mask=_added(bias, mask, scores.query.dtype == torch.float64),
         is_causal=causal,
         scale=scores.scale / temperature,
@@ -44,7 +44,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
         and not torch.compiler.is_compiling()
     ):
         context.grad_fn.register_hook(_without_second_derivatives)
-    return context, {}
+    return context.to(call.query.dtype), {}
 
 
 def _without_second_derivatives(gradients: tuple[Tensor | None, ...], _: object) -> tuple[Tensor | None, ...] | None:
@@ -66,6 +66,12 @@ class _Once(torch.autograd.Function):
         raise RuntimeError(
             'backend "sdpa" has no second derivatives; "reference" has them: regard.attend(..., backend="reference")'
         )
+
+
+def _bias(scores: DotScores, call: Call) -> Tensor | None:
+    """The sum of the terms; what a score adds to whole rows (`scores.row`) a softmax does not see."""
+    terms = [term.matrix(call.place) for term in scores.terms]
+    return sum(terms[1:], terms[0]) if terms else None
 
 
 def _added(bias: Tensor | None, mask: Tensor | None, wide: bool) -> Tensor | None:
