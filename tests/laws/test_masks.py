@@ -54,7 +54,6 @@ def test_masks_without_a_dense_part_have_intervals(data: st.DataObject) -> None:
     assert bounds is not None
     lowered = lower_mask(mask, place)
     assert (lowered.bounds is None) == (bounds.shape[-2] > MOST_INTERVALS)
-    assert (lowered.dense is None) == (lowered.bounds is not None)
 
 
 @given(st.data())

@@ -12,6 +12,7 @@ from torch import Tensor
 import regard
 from regard.attention.capabilities import TABLE, Feature
 from regard.attention.observations import Entropy, Matrices, TopK
+from regard.attention.place import Place
 
 ABLE = [name for name, features in TABLE.items() if Feature.OBSERVE in features]
 RECORD = [regard.Weights(), regard.TopK(3), regard.Entropy(), regard.Received(), regard.LogSumExp()]
@@ -109,11 +110,13 @@ def test_gradients_are_there_where_they_are_said_to_be(item: regard.Observation)
 
 # TopK
 
+PLACE = Place(batch=1, heads=1, queries=1, keys=3)
+
 
 def top_keys(weights: list[float], k: int, allowed: list[bool] | None = None) -> tuple[list, list]:
     row = torch.tensor(weights).view(1, 1, 1, -1)
     mask = None if allowed is None else torch.tensor(allowed).view(1, 1, 1, -1)
-    found = TopK(k).of(Matrices(row, row, mask))
+    found = TopK(k).of(Matrices(row, row, mask, PLACE))
     return found.keys.flatten().tolist(), found.weights.flatten().tolist()
 
 
@@ -163,14 +166,14 @@ def test_gradient_of_entropy_is_finite_at_one_hot_rows(dtype: torch.dtype) -> No
     scores = torch.tensor([0.0, 1e4, -1e4], dtype=dtype).view(1, 1, 1, 3).requires_grad_()
     weights = scores.softmax(-1)
     assert weights.flatten().tolist() == [0.0, 1.0, 0.0]
-    Entropy().of(Matrices(scores, weights, None)).sum().backward()
+    Entropy().of(Matrices(scores, weights, None, PLACE)).sum().backward()
     assert scores.grad.tolist() == [[[[0.0, 0.0, 0.0]]]]
 
 
 def test_gradient_of_entropy_reaches_weights() -> None:
     """`-ln p - 1` at weights that are not zero."""
     weights = torch.tensor([0.125, 0.875, 0.0]).view(1, 1, 1, 3).requires_grad_()
-    Entropy().of(Matrices(weights, weights, None)).sum().backward()
+    Entropy().of(Matrices(weights, weights, None, PLACE)).sum().backward()
     first, second, third = weights.grad.flatten().tolist()
     assert [first, second] == pytest.approx([-math.log(0.125) - 1, -math.log(0.875) - 1])
     assert math.isfinite(third)

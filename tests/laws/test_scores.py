@@ -41,8 +41,8 @@ def score_called(name: str) -> regard.Score:
 
 def matrix(score: regard.Score, query: Tensor, key: Tensor) -> Tensor:
     """The formula, on keys repeated for grouped queries, as the reference backend calls it."""
-    keys = score.prepare(key).keys.repeat_interleave(HEADS // key.shape[1], 1)
-    return score.matrix(query, keys, PLACE)
+    query, key = score.project(query, key, False)
+    return score.matrix(query, key.repeat_interleave(HEADS // key.shape[1], 1), PLACE)
 
 
 def materialised(lowered: DotScores | AdditiveScores) -> Tensor:
@@ -59,7 +59,9 @@ def materialised(lowered: DotScores | AdditiveScores) -> Tensor:
             scores = torch.einsum("d,bijd->bij", lowered.weight[head], hidden)
         heads.append(scores)
     scores = torch.stack(heads, 1)
-    return scores if lowered.bias is None else scores + lowered.bias
+    if isinstance(lowered, DotScores) and lowered.row is not None:
+        scores = scores + lowered.row
+    return scores + sum(term.matrix(PLACE) for term in lowered.terms)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -237,5 +239,5 @@ def test_first_weights_leave_the_scale(name: str) -> None:
     options = {"heads": 2}
     score = regard.General(64, **options) if name == "general" else regard.Additive(64, 128, **options)
     query, key = torch.randn(2, 3, 2, 17, 64)
-    scores = score.matrix(query, score.prepare(key).keys, PLACE)
+    scores = score.matrix(*score.project(query, key, False), PLACE)
     assert 0.2 < scores.std().item() < 12.0

@@ -174,11 +174,11 @@ def plan(
     )
     chosen = capabilities.choose(call, backend)
     others = {name: capabilities.lacks(call, name) for name in capabilities.TABLE if name != chosen}
-    form = "no fused form: materialised" if call.lowered is None else type(call.lowered).__name__
+    form = {"dot": "DotScores", "additive": "AdditiveScores"}.get(call.score.form or "", "no fused form: pair by pair")
     text = "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
     faster = ""
     missing = others.get("sdpa", [])
-    if chosen == "reference" and missing:
+    if chosen != "linear" and missing:
         faster = f"without {'; '.join(missing)} the call would run fused, on sdpa"
     return Plan(backend=chosen, others=others, form=form, mask=text, faster=faster)
 

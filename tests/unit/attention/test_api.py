@@ -130,31 +130,35 @@ def test_plan_of_a_masked_call() -> None:
     assert str(plan) == (
         "backend: sdpa\nscores: DotScores\n"
         "mask: Causal(), 1 interval of keys a query (60% of the pairs allowed)\n"
-        "reference: could run too"
+        "linear: lacks dot products (Dot, ScaledDot, General, Cosine, Gaussian); softmax (Softmax)\n"
+        "streamed: could run too\nreference: could run too"
     )
 
 
 def test_plan_without_a_mask() -> None:
     plan = regard.plan(*draw(101))
-    assert str(plan) == "backend: sdpa\nscores: DotScores\nmask: none: every pair\nreference: could run too"
+    assert str(plan).startswith("backend: sdpa\nscores: DotScores\nmask: none: every pair\nlinear: lacks ")
 
 
 def test_plan_names_what_others_lack_and_what_would_be_faster() -> None:
     score = regard.SoftCap(regard.ScaledDot(), 30.0) + regard.Bias(torch.nn.Parameter(torch.zeros(101)))
     plan = regard.plan(*draw(101), score=score, dropout=0.1, record=[regard.Entropy()])
-    assert plan.backend == "reference"
-    assert plan.others == {"sdpa": ["a soft cap", "dropout", "observations", "the gradient of a bias"]}
-    assert str(plan).split("\n")[-2:] == [
-        "sdpa: lacks a soft cap; dropout; observations; the gradient of a bias",
-        "faster: without a soft cap; dropout; observations; the gradient of a bias the call would run fused, on sdpa",
-    ]
+    assert plan.backend == "streamed"
+    lacks = ["a soft cap around a dot product", "dropout", "observations", "the gradient of a term"]
+    assert plan.others["sdpa"] == lacks
+    assert plan.others["reference"] == []
+    lines = str(plan).split("\n")
+    assert f"sdpa: lacks {'; '.join(lacks)}" in lines
+    assert lines[-1] == f"faster: without {'; '.join(lacks)} the call would run fused, on sdpa"
 
 
 def test_plan_of_scores_without_a_fused_form() -> None:
     score = regard.SoftCap(regard.SoftCap(regard.Dot(), 2.0), 1.0)
     plan = regard.plan(*draw(101), score=score)
-    assert plan.form == "no fused form: materialised"
-    assert plan.others == {"sdpa": ["scores without a fused form"]}
+    assert plan.form == "no fused form: pair by pair"
+    assert plan.others["sdpa"] == [
+        "scores of any other form (Network, RelativeKeys, a soft cap around terms, your own)"
+    ]
     assert regard.plan(*draw(), score=regard.Additive(7, 5, heads=3)).form == "AdditiveScores"
 
 

@@ -23,7 +23,7 @@ def test_a_plain_call_needs_little() -> None:
 
 
 def test_no_call_needs_a_promise() -> None:
-    assert TABLE["reference"] >= PROMISES
+    assert TABLE["streamed"] | TABLE["linear"] >= PROMISES
     everything = call_with(
         score=regard.SoftCap(regard.Dot(), 2.0) + regard.Bias(torch.nn.Parameter(torch.zeros(()))),
         mask=regard.Causal(),
@@ -35,30 +35,30 @@ def test_no_call_needs_a_promise() -> None:
 
 
 def test_an_unknown_backend_names_the_known() -> None:
-    text = 'unknown backend "cuda"; expected one of "auto", "sdpa", "reference"'
+    text = 'unknown backend "cuda"; expected one of "auto", "sdpa", "linear", "streamed", "reference"'
     with pytest.raises(ValueError, match=re.escape(text)):
         choose(call_with(), "cuda")
 
 
 def test_a_named_backend_never_gives_way() -> None:
     text = (
-        'backend "sdpa" lacks what this call needs: a soft cap; dropout; observations. '
-        'It runs on "reference": pass backend="reference", or backend="auto"'
+        'backend "sdpa" lacks what this call needs: a soft cap around a dot product; dropout; observations. '
+        'It runs on "streamed", "reference": pass backend="streamed", or backend="auto"'
     )
     call = call_with(score=regard.SoftCap(regard.Dot(), 2.0), dropout=0.1, record={"it": regard.Entropy()}, length=101)
     with pytest.raises(ValueError, match=re.escape(text)):
         choose(call, "sdpa")
-    assert choose(call, "auto") == "reference"
+    assert choose(call, "auto") == "streamed"
 
 
 def test_auto_takes_the_first_that_can() -> None:
     assert choose(call_with(length=101), "auto") == next(iter(TABLE)) == "sdpa"
-    assert choose(call_with(length=101, dropout=0.5), "auto") == "reference"
+    assert choose(call_with(length=101, dropout=0.5), "auto") == "streamed"
 
 
 def test_a_bias_needs_its_gradient_where_there_is_one() -> None:
     trained = call_with(score=regard.Dot() + regard.Bias(torch.nn.Parameter(torch.zeros(5))))
-    assert lacks(trained, "sdpa") == [Feature.BIAS_GRADIENT.value]
+    assert lacks(trained, "sdpa") == [Feature.TERM_GRADIENT.value]
     assert lacks(call_with(score=regard.Dot() + regard.Bias(torch.zeros(5))), "sdpa") == []
     with torch.no_grad():
         frozen = call_with(score=regard.Dot() + regard.Bias(torch.nn.Parameter(torch.zeros(5))))
@@ -73,8 +73,8 @@ def test_every_backend_is_there() -> None:
 
 def test_the_page_has_a_row_for_each_feature() -> None:
     head, rule, *rows = capabilities.table().split("\n")
-    assert head == "| | `sdpa` | `reference` |"
-    assert rule == "|---|---|---|"
+    assert head == "| | `sdpa` | `linear` | `streamed` | `reference` |"
+    assert rule == "|---|---|---|---|---|"
     assert len(rows) == len(Feature)
-    assert "| dropout | - | yes |" in rows
-    assert "| grouped heads | yes | yes |" in rows
+    assert "| dropout | - | - | yes | yes |" in rows
+    assert "| grouped heads | yes | yes | yes | yes |" in rows
