@@ -1,11 +1,11 @@
 """One call of the mechanism, checked: what every backend receives."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from regard.attention.cached import cached
 from regard.attention.lowering import Lowered, LoweredMask, lower_mask
 from regard.attention.masks import Mask
 from regard.attention.normalizers import Normalizer, Softmax, Sum
@@ -35,12 +35,12 @@ class Call:
     seed: int = 0
     record: dict[str, Observation] = field(default_factory=dict)
 
-    @cached_property
+    @cached
     def lowered(self) -> Lowered | None:
         """The scores as a primitive, or None where they have no fused form."""
         return self.score.lower(self.query, self.key, self.prepared, self.place)
 
-    @cached_property
+    @cached
     def lowered_mask(self) -> LoweredMask | None:
         """The mask as intervals or dense, or None where there is no mask."""
         return None if self.mask is None else lower_mask(self.mask, self.place)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from enum import Enum
-from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -167,7 +166,16 @@ def lacks(call: Call, backend: str) -> list[str]:
 
 def runner(backend: str) -> Runner:
     """The function that runs a call; its module is imported at first use."""
-    return import_module(f"regard.attention.backends.{backend}").run
+    match backend:  # statements, which torch.compile can follow, as it cannot importlib
+        case "sdpa":
+            from regard.attention.backends.sdpa import run
+        case "linear":
+            from regard.attention.backends.linear import run
+        case "streamed":
+            from regard.attention.backends.streamed import run
+        case _:
+            from regard.attention.backends.reference import run
+    return run
 
 
 def _quoted(names: Iterable[str]) -> str:

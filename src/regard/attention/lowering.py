@@ -7,12 +7,12 @@ cost follows what is allowed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from regard.attention.cached import cached
 from regard.attention.masks import Mask
 from regard.attention.place import Place, Ranges
 from regard.attention.terms import Term
@@ -75,12 +75,12 @@ class LoweredMask:
         ]
         return inside[0] if len(inside) == 1 else inside[0] | inside[1]
 
-    @cached_property
+    @cached
     def allowed(self) -> Bool[Tensor, "rows heads queries keys"]:
         """All of the mask, materialised."""
         return self.allowed_in(self.place)
 
-    @cached_property
+    @cached
     def everything(self) -> bool:
         """Whether every query may see every key, so that the mask can be left out."""
         if torch.compiler.is_compiling():
@@ -89,14 +89,14 @@ class LoweredMask:
             return all(bool(allowed.all()) for _, allowed in self._blocks())
         return bool(((self.bounds[..., 0, 0] == 0) & (self.bounds[..., 0, 1] == self.place.keys)).all())
 
-    @cached_property
+    @cached
     def rows(self) -> Bool[Tensor, "rows heads queries 1"]:
         """Whether a query may see anything."""
         if self.bounds is None:
             return torch.cat([allowed.any(-1, keepdim=True) for _, allowed in self._blocks()], -2)
         return (self.bounds[..., 0] < self.bounds[..., 1]).any(-1, keepdim=True)
 
-    @cached_property
+    @cached
     def columns(self) -> Bool[Tensor, "rows heads keys 1"]:
         """Whether any query may see a key."""
         if self.bounds is None:

@@ -1,11 +1,12 @@
 """Where the queries of one call stand among its keys, and which part of the call is being computed."""
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+from regard.attention.cached import cached
 
 Ranges = tuple[tuple[int, int], ...]  # half-open, rising, disjoint
 
@@ -59,20 +60,20 @@ class Place:
         parts = [tensor.narrow(axis, low, high - low) for low, high in self.columns]
         return parts[0] if len(parts) == 1 else torch.cat(parts, axis) if parts else tensor.narrow(axis, 0, 0)
 
-    @cached_property
+    @cached
     def query_index(self) -> Int[Tensor, " queries"]:
         """The numbers of this part's queries."""
         start, stop, _ = (slice(None) if self.part is None else self.part[2]).indices(self.queries)
         return torch.arange(start, stop, device=self.device)
 
-    @cached_property
+    @cached
     def key_index(self) -> Int[Tensor, " keys"]:
         """The numbers of this part's keys."""
         ranges = ((0, self.keys),) if self.columns is None else self.columns
         parts = [torch.arange(low, high, device=self.device) for low, high in ranges]
         return parts[0] if len(parts) == 1 else torch.cat([torch.arange(0, device=self.device), *parts])
 
-    @cached_property
+    @cached
     def stand(self) -> Int[Tensor, "rows 1 queries"]:
         """The key at which each query stands; rows is 1 where all batch rows agree."""
         stand = self.query_index.view(1, 1, -1)
@@ -83,7 +84,7 @@ class Place:
             stand = stand + offset
         return stand if self.documents is None else stand + self.cut_rows(self.documents.unsqueeze(1))
 
-    @cached_property
+    @cached
     def origin(self) -> Int[Tensor, "rows 1 queries"]:
         """The key at which positions begin to count: 0, or the first key of the query's document."""
         if self.origins is None:

@@ -38,12 +38,10 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
         scale=scores.scale / temperature,
         enable_gqa=call.place.heads != call.value.shape[1],
     )
-    if (
-        context.grad_fn is not None
-        and "ScaledDotProduct" in context.grad_fn.name()
-        and not torch.compiler.is_compiling()
-    ):
-        context.grad_fn.register_hook(_without_second_derivatives)
+    if not torch.compiler.is_compiling():
+        made = context.grad_fn
+        if made is not None and "ScaledDotProduct" in made.name():
+            made.register_hook(_without_second_derivatives)
     return context.to(call.query.dtype), {}
 
 
