@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from regard.attention.api import attend
-from regard.attention.masks import Lengths
+from regard.attention.padding import Lengths
 from regard.attention.scores import Additive, Dot, General, Prepared, Score
 from regard.nn.dropout import Dropout
 

@@ -6,7 +6,8 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from regard.attention.masks import Causal, Lengths
+from regard.attention.masks import Causal
+from regard.attention.padding import Lengths
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.blocks import BlockCache, DecoderBlock, EncoderBlock, FeedForward
 from regard.nn.dropout import Dropout
