@@ -31,7 +31,7 @@ class Network(nn.Module, Score):
         """Any widths will do: the network says itself what it takes."""
 
     def width(self, query: Tensor, key: Tensor) -> int:
-        layers = max((parameter.shape[0] for parameter in self.network.parameters()), default=1)
+        layers = max([1, *(parameter.shape[0] for parameter in self.network.parameters() if parameter.ndim)])
         return query.shape[-1] + key.shape[-1] + layers
 
     def matrix(self, query: Tensor, key: Tensor, place: Place) -> Float[Tensor, "batch heads queries keys"]:
