@@ -44,7 +44,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
         key, value = repeated(key, value, groups, hidden)
         pieces = []
         for start, part in _split(query, sizes.queries, 2):
-            block = place.block(rows, heads, slice(start, start + part.shape[2]))
+            block = (rows, heads, slice(start, start + part.shape[2]))
             arguments = (call, inputs, block, part, key, value)
             pieces.append(
                 checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
@@ -67,14 +67,17 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     return context.to(call.query.dtype), seen
 
 
-def _block(call: Call, inputs: Inputs, place: Place, query: Tensor, key: Tensor, value: Tensor) -> Piece:
+def _block(
+    call: Call, inputs: Inputs, part: tuple[slice, slice, slice], query: Tensor, key: Tensor, value: Tensor
+) -> Piece:
     """The four steps for some queries of some heads of some batch rows."""
+    place = call.place.block(*part)  # made in here: torch.compile lets a checkpoint change nothing from outside
     reached, allowed = place, None
     if inputs.mask is not None:
         if not torch.compiler.is_compiling():
             columns = inputs.mask.reach(place)
             if columns != ((0, place.keys),):
-                reached = place.block(*place.part, columns)  # type: ignore[misc]
+                reached = place.block(*part, columns)
                 key, value = reached.cut_keys(key, -2), reached.cut_keys(value, -2)
         allowed = inputs.mask.allowed_in(reached)
     scores = call.score.matrix(query, key, reached)
