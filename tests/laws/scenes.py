@@ -28,7 +28,7 @@ BESIDE = st.integers(0, 4)
 PREFIX = st.integers(0, 12)
 SEED = st.integers(0, 999)
 UP_TO = [st.integers(0, size) for size in range(12)]
-KIND = st.sampled_from(("causal", "window", "prefix", "lengths", "dense"))
+KIND = st.sampled_from(("causal", "window", "prefix", "lengths", "dense", "strided", "blocks"))
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,19 @@ def leaf(draw: st.DrawFn, scene: Scene, *, dense: bool) -> Meaning:
             return Meaning(
                 lambda: regard.Lengths(lengths, start=starts),
                 lambda b, h, i, j: starts[b] <= j < starts[b] + lengths[b],
+            )
+        case "strided" if dense:
+            stride = 1 + draw(BESIDE)
+            return Meaning(lambda: regard.Strided(stride), lambda b, h, i, j: (j - scene.stand(b, i)) % stride == 0)
+        case "blocks":
+            size = 1 + draw(BESIDE)
+
+            def number(b: int, i: int, position: int) -> int:
+                return (position - scene.origin(b, i)) // size
+
+            return Meaning(
+                lambda: regard.Blocks(size),
+                lambda b, h, i, j: number(b, i, scene.stand(b, i)) == number(b, i, j),
             )
         case "dense" if dense:
             full = (scene.batch, scene.heads, scene.queries, scene.keys)

@@ -13,6 +13,7 @@ from torch import Tensor
 import regard
 from regard.attention import random
 from regard.attention.capabilities import TABLE, Feature
+from regard.attention.place import Place
 
 ABLE = [name for name, features in TABLE.items() if Feature.DROPOUT in features]
 WORD = 2**32
@@ -35,6 +36,10 @@ def mix(x: int) -> int:
     x = (x ^ (x >> 16)) * 0x7FEB352D % WORD
     x = (x ^ (x >> 15)) * 0x846CA68B % WORD
     return x ^ (x >> 16)
+
+
+def place_of(shape: tuple[int, ...]) -> Place:
+    return Place(**dict(zip(("batch", "heads", "queries", "keys"), shape, strict=True)))
 
 
 def bits(seed: int, batch: int, head: int, query: int, key: int) -> int:
@@ -180,7 +185,7 @@ def test_bits_follow_the_contract(seed: int, place: tuple[int, ...], dropout: fl
 @given(st.integers(-(2**63), 2**63 - 1), st.data())
 def test_blocks_hold_what_the_whole_holds(seed: int, data: st.DataObject) -> None:
     shape = (2, 3, 5, 7)
-    whole = random.keep_all(seed, 0.5, shape, torch.device("cpu"))
+    whole = random.keep_all(seed, 0.5, place_of(shape))
     starts = [data.draw(st.integers(0, size - 1)) for size in shape]
     block = [
         torch.arange(start, size).view([-1 if axis == place else 1 for axis in range(4)])
@@ -194,7 +199,7 @@ def test_blocks_hold_what_the_whole_holds(seed: int, data: st.DataObject) -> Non
 def test_shares_are_those_of_independent_draws(dropout: float) -> None:
     """Overall, along each axis, and between neighbours, within five standard errors."""
     sizes = (13, 17, 61, 67)
-    keep = random.keep_all(12345, dropout, sizes, torch.device("cpu")).double()
+    keep = random.keep_all(12345, dropout, place_of(sizes)).double()
     rate, spread = 1 - dropout, math.sqrt(dropout * (1 - dropout))
     assert abs(float(keep.mean()) - rate) < 5 * spread / math.sqrt(keep.numel())
     for axis in range(4):

@@ -63,7 +63,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize(("score", "normalize", "mask"), calls())
 def test_it_is_the_reference(score: str, normalize: str, mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(streamed.BLOCK, "cpu", 100)
+    monkeypatch.setitem(streamed.BLOCK, "cpu", 300)
     monkeypatch.setattr(streamed, "KEPT", 0)
     tensors, call = inputs(), (SCORES[score](), NORMALIZERS[normalize](), MASKS[mask]())
     same(everything(tensors, *call, "reference"), everything(tensors, *call, "streamed"))
@@ -91,7 +91,7 @@ def test_blocks_are_as_large_as_they_may_be() -> None:
 
 @pytest.mark.parametrize("name", ["general", "additive", "network"])
 def test_second_derivatives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(streamed.BLOCK, "cpu", 100)
+    monkeypatch.setitem(streamed.BLOCK, "cpu", 300)
     monkeypatch.setattr(streamed, "KEPT", 0)
     tensors, score = inputs(), SCORES[name]()
     found = []

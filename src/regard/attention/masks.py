@@ -290,20 +290,28 @@ class Blocks(Mask):
                 f"{place.queries} queries at offset {place.offset} and {place.keys} keys"
             )
 
+    def _edges(self, place: Place) -> tuple[Tensor, Tensor]:
+        """The keys of each query's own block; blocks are counted anew in each packed document."""
+        low = place.origin + (place.stand - place.origin).div(self.size, rounding_mode="floor") * self.size
+        return low, low + self.size
+
     def allowed(self, place: Place) -> Bool[Tensor, "rows heads queries keys"]:
-        query, key = place.stand.div(self.size, rounding_mode="floor"), place.key_index // self.size
         if self.layout is None:
-            return query.unsqueeze(-1) == key
+            low, high = self._edges(place)
+            return (place.key_index >= low.unsqueeze(-1)) & (place.key_index < high.unsqueeze(-1))
         layout = self.layout.to(place.device)
         layout = layout.unsqueeze(0) if layout.ndim == 2 else layout
         layout = layout if layout.shape[0] == 1 else layout[place.head_slice]
-        return layout[torch.arange(len(layout), device=place.device).view(1, -1, 1, 1), query.unsqueeze(-1), key]
+        head = torch.arange(len(layout), device=place.device).view(1, -1, 1, 1)
+        query, key = (
+            (at - place.origin.unsqueeze(-1)).div(self.size, rounding_mode="floor")
+            for at in (place.stand.unsqueeze(-1), place.key_index)
+        )
+        inside = (query >= 0) & (query < layout.shape[1]) & (key >= 0) & (key < layout.shape[2])
+        return layout[head, query.clamp(0, layout.shape[1] - 1), key.clamp(0, layout.shape[2] - 1)] & inside
 
     def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"] | None:
-        if self.layout is not None:
-            return None
-        low = place.stand.div(self.size, rounding_mode="floor") * self.size
-        return interval(low, low + self.size, place)
+        return interval(*self._edges(place), place) if self.layout is None else None
 
 
 class Dense(Mask):

@@ -78,6 +78,8 @@ class RelativeKeys(nn.Module, Score):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if longest < 0:
+            raise ValueError(f"RelativeKeys needs longest >= 0, got {longest}")
         self.head_dim, self.longest, self.heads = head_dim, longest, heads
         tables = 1 if shared else heads
         self.table = nn.Parameter(torch.empty(tables, 2 * longest + 1, head_dim, device=device, dtype=dtype))
@@ -97,6 +99,10 @@ class RelativeKeys(nn.Module, Score):
                 f"build it as regard.RelativeKeys({given[1]}, {self.longest}, heads={given[0]})"
             )
         check_one_sequence(self, place, "a score without relative positions")
+
+    @property
+    def of_one_sequence(self) -> bool:
+        return True
 
     def width(self, query: Tensor, key: Tensor) -> int:
         return 4  # the products with the table, and the numbers of the displacements

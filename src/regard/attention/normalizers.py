@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from regard.attention.place import Place
 from regard.attention.random import uniform
 
+STEPS = 50  # of Newton's method, which needs about ten
+
 Scores = Float[Tensor, "batch heads queries keys"]
 Allowed = Bool[Tensor, "rows heads_or_1 queries_or_1 keys"]
 
@@ -148,14 +150,9 @@ class Sparsemax(Normalizer):
         if scores.shape[-1] == 0:
             return scores
         scores, empty = _below(scores, allowed)
-        with torch.no_grad():
-            ordered = scores.sort(-1, descending=True).values
-            count = torch.arange(1, ordered.shape[-1] + 1, device=scores.device, dtype=scores.dtype)
-            inside = 1 + count * ordered > ordered.cumsum(-1)
-            threshold = ordered.gather(-1, inside.sum(-1, keepdim=True) - 1)
-            support = scores >= threshold
+        support = _support(scores, 1)
         # Given its support, the threshold is a mean: so the gradient, of any order, is plain.
-        size = support.sum(-1, keepdim=True)
+        size = support.sum(-1, keepdim=True).clamp_min(1)
         tau = (scores.masked_fill(~support, 0.0).sum(-1, keepdim=True) - 1.0) / size
         return (scores - tau).masked_fill(~support, 0.0).clamp_min(0.0).masked_fill(empty, 0.0)
 
@@ -168,16 +165,9 @@ class Entmax15(Normalizer):
         if scores.shape[-1] == 0:
             return scores
         scores, empty = _below(scores, allowed, 0.5)
-        with torch.no_grad():
-            ordered = scores.sort(-1, descending=True).values
-            count = torch.arange(1, ordered.shape[-1] + 1, device=scores.device, dtype=scores.dtype)
-            mean = ordered.cumsum(-1) / count
-            spread = ordered.square().cumsum(-1) - count * mean.square()
-            taus = mean - ((1.0 - spread) / count).clamp_min(0.0).sqrt()
-            size = (taus <= ordered).sum(-1, keepdim=True)
-            support = scores >= ordered.gather(-1, size - 1)
+        support = _support(scores, 2)
         # Given its support, the threshold is the lower root of a quadratic: gradients of any order are plain.
-        size = support.sum(-1, keepdim=True)
+        size = support.sum(-1, keepdim=True).clamp_min(1)
         mean = scores.masked_fill(~support, 0.0).sum(-1, keepdim=True) / size
         spread = (scores - mean).masked_fill(~support, 0.0).square().sum(-1, keepdim=True)
         tau = mean - ((1.0 - spread) / size).clamp_min(torch.finfo(scores.dtype).tiny).sqrt()
@@ -260,6 +250,28 @@ def _below(scores: Tensor, allowed: Tensor | None, scale: float | Tensor = 1.0) 
     hidden = scores == -torch.inf
     below = (scores - top).masked_fill(hidden, 0.0) * scale  # no infinity meets the gradient of `scale`
     return below.masked_fill(hidden, -2.0).clamp_min(-2.0), empty
+
+
+@torch.no_grad()
+def _support(scores: Tensor, power: int) -> Tensor:
+    """The keys j with `scores[j] > tau`, where `sum_j max(scores[j] - tau, 0)^power = 1`, power 1 or 2.
+
+    Newton's steps, from below: the sum is convex in tau, so that they rise to the root and end there (for power 1
+    they are Michelot's, 1986). A few passes over the row, where sorting it would take many.
+    """
+    tau = torch.full_like(scores[..., :1], -1.0)  # the highest score is 0, and its weight at most 1
+    for _ in range(STEPS):
+        above = (scores - tau).clamp_min(0.0)
+        if power == 1:
+            step = (above.sum(-1, keepdim=True) - 1.0) / (above > 0).sum(-1, keepdim=True).clamp_min(1)
+        else:
+            slope = 2.0 * above.sum(-1, keepdim=True)
+            step = (above.square().sum(-1, keepdim=True) - 1.0) / slope.clamp_min(torch.finfo(scores.dtype).tiny)
+        step = step.clamp_min(0.0)
+        tau = tau + step
+        if not torch.compiler.is_compiling() and not bool((step > torch.finfo(scores.dtype).eps).any()):
+            break
+    return ~(scores <= tau)  # NaN is left in, to be seen
 
 
 @dataclass(frozen=True)

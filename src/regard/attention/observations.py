@@ -198,7 +198,11 @@ class Mass(Observation):
                     f"{self!r} chooses by booleans of shape {tuple(keys.shape)}, but the call has {place.keys} keys in "
                     f"{place.batch} rows"
                 )
-        elif keys.ndim != 1 or (keys.numel() and not -place.keys <= int(keys.min()) <= int(keys.max()) < place.keys):
+            return
+        numbers = self.keys
+        if isinstance(numbers, Tensor):  # while compiling, what stands in it cannot be read
+            numbers = [] if torch.compiler.is_compiling() else numbers.tolist()
+        if keys.ndim != 1 or any(not -place.keys <= number < place.keys for number in numbers):
             raise ValueError(f"{self!r} chooses keys that are not among the {place.keys} of the call")
 
     def of(self, matrices: Matrices) -> Float[Tensor, "batch heads queries"]:

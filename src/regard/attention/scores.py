@@ -36,12 +36,17 @@ class Score:
     """Base of all scores; see the module's text."""
 
     form: Literal["dot", "additive"] | None = None  # what `lower` gives, without computing it
-    capable: bool = True  # whether a cap can go around its fused form
+    bare: bool = True  # whether its fused form is a product and nothing else, so that a cap can go around it
     capped: bool = False  # whether there is one
 
     def terms(self) -> tuple[Term, ...]:
         """The terms that were added to this score."""
         return ()
+
+    @property
+    def of_one_sequence(self) -> bool:
+        """Whether it takes queries and keys for positions of one sequence, as in self-attention."""
+        return any(term.of_one_sequence for term in self.terms())
 
     def project(
         self,
@@ -266,8 +271,12 @@ class SoftCap(nn.Module, Score):
             raise ValueError(f"SoftCap needs a cap > 0, got {cap}")
         self.score, self.cap = score, float(cap)
         # A cap around terms, around a row's own term or around tanh has no fused form.
-        self.form = "dot" if score.form == "dot" and score.capable and not score.capped and not score.terms() else None
+        self.form = "dot" if score.form == "dot" and score.bare and not score.capped and not score.terms() else None
         self.capped = True
+
+    @property
+    def of_one_sequence(self) -> bool:
+        return self.score.of_one_sequence
 
     def extra_repr(self) -> str:
         return f"{'' if isinstance(self.score, nn.Module) else f'{self.score!r}, '}cap={self.cap}"
@@ -304,6 +313,10 @@ class WithTerm(nn.Module, Score):
 
     def terms(self) -> tuple[Term, ...]:
         return (*self.score.terms(), self.term)
+
+    @property
+    def of_one_sequence(self) -> bool:
+        return self.score.of_one_sequence or self.term.of_one_sequence
 
     def __repr__(self) -> str:
         return f"{self.score!r} + {self.term!r}"

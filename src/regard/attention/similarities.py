@@ -71,7 +71,7 @@ class Gaussian(Score):
     """
 
     form = "dot"
-    capable = False  # the squares of the keys are outside of the product
+    bare = False  # the squares of queries and keys stand beside the product
     sigma: float = 1.0
 
     def __post_init__(self) -> None:

@@ -23,6 +23,11 @@ class Term:
         """Raise ValueError if this term was built for other sizes than the call's."""
 
     @property
+    def of_one_sequence(self) -> bool:
+        """Whether it takes queries and keys for positions of one sequence, as in self-attention."""
+        return False
+
+    @property
     def learns(self) -> bool:
         """Whether a gradient is wanted of it."""
         if not isinstance(self, nn.Module):
@@ -99,6 +104,10 @@ class Alibi(Term):
         slopes += [2.0 ** (-4.0 * (2 * head + 1) / lower) for head in range(self.heads - lower)]
         return torch.tensor(slopes)
 
+    @property
+    def of_one_sequence(self) -> bool:
+        return self.query_positions is None
+
     def check(self, place: Place) -> None:
         _check_heads(self, self.heads, place)
         _check_place(self, self.query_positions, self.key_positions, place)
@@ -122,6 +131,16 @@ class T5Buckets:
     max_distance: int = 128
     bidirectional: bool = True
 
+    def __post_init__(self) -> None:
+        near = self.count // (4 if self.bidirectional else 2)
+        if near < 1:
+            raise ValueError(f"T5Buckets needs a count >= 4, or 2 where it is not bidirectional, got {self.count}")
+        if self.max_distance <= near:
+            raise ValueError(
+                f"T5Buckets({self.count}, ...) tells distances below {near} apart, so max_distance must be > {near}, "
+                f"got {self.max_distance}"
+            )
+
     def of(self, displacement: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
         count = self.count // 2 if self.bidirectional else self.count
         first = count * (displacement > 0) if self.bidirectional else torch.zeros_like(displacement)
@@ -137,6 +156,10 @@ class Clipped:
     """A bucket for each displacement from `-longest` to `longest`; what is further is clipped (Shaw et al. 2018)."""
 
     longest: int
+
+    def __post_init__(self) -> None:
+        if self.longest < 0:
+            raise ValueError(f"Clipped needs longest >= 0, got {self.longest}")
 
     @property
     def count(self) -> int:
@@ -155,6 +178,10 @@ class Grid:
 
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"Grid needs a height and a width >= 1, got {self.height} and {self.width}")
 
     @property
     def count(self) -> int:
@@ -204,6 +231,10 @@ class RelativeBias(nn.Module, Term):
     def __repr__(self) -> str:
         return f"RelativeBias({self.heads}, {self.buckets!r})"
 
+    @property
+    def of_one_sequence(self) -> bool:
+        return self.query_positions is None
+
     def check(self, place: Place) -> None:
         _check_heads(self, self.heads, place)
         _check_place(self, self.query_positions, self.key_positions, place)
@@ -213,7 +244,7 @@ class RelativeBias(nn.Module, Term):
         weight = self.weight[place.head_slice]
         weight = weight if weight.dtype == torch.float64 else weight.float()
         # A lookup by index_select, whose gradient is summed in a fixed order.
-        found = weight.T.index_select(0, bucket.flatten()).view(*bucket.shape, -1)
+        found = weight.T.index_select(0, bucket.flatten()).view(*bucket.shape, len(weight))
         return found.permute(0, 3, 1, 2)
 
 
@@ -267,7 +298,9 @@ def _check_positions(name: str, query: Positions, key: Positions) -> None:
     if key is not None and query is None:
         raise ValueError(f"{name} has key_positions and no query_positions: give both, or query_positions for both")
     for positions in (query, key):
-        if positions is not None and (positions.dtype.is_floating_point or positions.ndim not in (1, 2)):
+        if positions is None:
+            continue
+        if positions.dtype.is_floating_point or positions.dtype == torch.bool or positions.ndim not in (1, 2):
             raise TypeError(
                 f"{name} takes integer positions of shape (length,) or (batch, length), got {positions.dtype} of shape "
                 f"{tuple(positions.shape)}"

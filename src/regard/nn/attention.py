@@ -87,6 +87,11 @@ class MultiHeadAttention(nn.Module):
                 "rotary turns queries and keys of one sequence by their positions in it; "
                 "build the layer without rotary for a memory"
             )
+        if memory is not None and self.score is not None and self.score.of_one_sequence:
+            raise ValueError(
+                f"{self.score!r} reads positions of one sequence, and inputs and memory are two: give its positions, "
+                "such as regard.Alibi(heads, query_positions=..., key_positions=...), or build the layer without"
+            )
         query = self._split(self.query(inputs), self.heads)
         if memory is not None and cache is not None and cache.length:
             key, value = cache.key, cache.value

@@ -215,3 +215,22 @@ def test_rotary_is_for_self_attention():
     layer = layer_of(rotary=Rotary(WIDTH))
     with pytest.raises(ValueError, match=r"queries and keys of one sequence.*without rotary for a memory"):
         layer(inputs_of(), inputs_of(KEYS))
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        regard.ScaledDot() + regard.Alibi(2),
+        regard.SoftCap(regard.Dot() + regard.RelativeBias(2), 3.0),
+        regard.RelativeKeys(4, 3, heads=2),
+    ],
+    ids=repr,
+)
+def test_relative_positions_are_of_one_sequence(score: regard.Score) -> None:
+    layer = MultiHeadAttention(8, 2, score=score)
+    inputs = torch.randn(3, 5, 8)
+    assert layer(inputs).shape == inputs.shape
+    with pytest.raises(ValueError, match="reads positions of one sequence, and inputs and memory are two"):
+        layer(inputs, torch.randn(3, 5, 8))
+    placed = regard.ScaledDot() + regard.Alibi(2, torch.arange(5), torch.arange(7))
+    assert MultiHeadAttention(8, 2, score=placed)(inputs, torch.randn(3, 7, 8)).shape == inputs.shape
