@@ -86,7 +86,8 @@ class LoweredMask:
         if torch.compiler.is_compiling():
             return False
         if self.bounds is None:
-            return all(bool(allowed.all()) for _, allowed in self._blocks())
+            small = self.place.queries * self.place.keys <= PAIRS_AT_A_TIME  # of a large one it is not worth asking
+            return small and all(bool(allowed.all()) for _, allowed in self._blocks())
         return bool(((self.bounds[..., 0, 0] == 0) & (self.bounds[..., 0, 1] == self.place.keys)).all())
 
     @cached

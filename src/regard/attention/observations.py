@@ -199,6 +199,8 @@ class Mass(Observation):
                     f"{place.batch} rows"
                 )
             return
+        if keys.numel() and keys.dtype.is_floating_point:
+            raise TypeError(f"{self!r} chooses keys by whole numbers or booleans, not by {keys.dtype}")
         numbers = self.keys
         if isinstance(numbers, Tensor):  # while compiling, what stands in it cannot be read
             numbers = [] if torch.compiler.is_compiling() else numbers.tolist()
@@ -209,7 +211,7 @@ class Mass(Observation):
         keys, place, weights = torch.as_tensor(self.keys), matrices.place, matrices.weights
         if keys.dtype != torch.bool:
             chosen = torch.zeros(place.keys, dtype=torch.bool, device=weights.device)
-            chosen[keys.to(weights.device)] = True
+            chosen[keys.to(weights.device, torch.int64)] = True
         else:
             chosen = (
                 place.cut_rows(torch.atleast_2d(keys.to(weights.device))[:, None, None]) if keys.ndim == 2 else keys

@@ -5,7 +5,7 @@ from html import escape
 from jaxtyping import Bool
 from torch import Tensor
 
-from regard.attention.masks import Mask
+from regard.attention.masks import Blocks, Dense, Mask
 from regard.attention.padding import placed
 from regard.attention.place import Place
 
@@ -46,9 +46,17 @@ def _drawn(
     rows, own_queries, own_keys = mask.sizes()
     queries = queries or own_queries or own_keys or SIZE
     keys = keys or own_keys or queries
-    place = placed(Place(batch=rows or 1, heads=1, queries=queries, keys=keys, offset=offset), mask)
+    place = placed(Place(batch=rows or 1, heads=_heads(mask), queries=queries, keys=keys, offset=offset), mask)
     for part in mask.parts():
         part.check(place)
     allowed = mask.allowed(place)
     allowed = allowed.expand(allowed.shape[0], allowed.shape[1], queries, keys)[:, 0, :LARGEST, :LARGEST]
     return allowed, max(queries, keys) > LARGEST
+
+
+def _heads(mask: Mask) -> int:
+    """How many heads the mask tells apart."""
+    parts = list(mask.parts())
+    tensors = [part.tensor for part in parts if isinstance(part, Dense)]
+    tensors += [part.layout for part in parts if isinstance(part, Blocks) and part.layout is not None]
+    return max((tensor.shape[-3] for tensor in tensors if tensor.ndim > 2), default=1)

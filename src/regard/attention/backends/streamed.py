@@ -30,41 +30,42 @@ Piece = tuple[Tensor, dict[str, Tensor | TopKeys]]
 
 def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     """The context, and what was asked to be recorded."""
-    inputs, sizes = prepare(call), None
-    place, groups = call.place, call.place.heads // call.key.shape[1]
-    width = call.score.width(inputs.query, inputs.key)
-    sizes = block_sizes(place, groups, width)
-    pairs = place.batch * place.heads * place.queries * place.keys
-    anew = torch.is_grad_enabled() and pairs * width > KEPT
-
-    def over_queries(query: Tensor, key: Tensor, value: Tensor, rows: slice, heads: slice) -> Piece:
-        hidden = None
-        if inputs.mask is not None:
-            hidden = ~_cut(inputs.mask.columns, rows, heads)
-        key, value = repeated(key, value, groups, hidden)
-        pieces = []
-        for start, part in _split(query, sizes.queries, 2):
-            block = (rows, heads, slice(start, start + part.shape[2]))
-            arguments = (call, inputs, block, part, key, value)
-            pieces.append(
-                checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
-                if anew
-                else _block(*arguments)
-            )
-        results = {name: item.joined([seen[name] for _, seen in pieces], place) for name, item in call.record.items()}
-        return torch.cat([context for context, _ in pieces], 2), results
-
-    # Split, and not sliced: the gradient of all parts is put together once.
-    whole = []
-    for row, (query, key, value) in _splits((inputs.query, inputs.key, inputs.value), (sizes.rows,) * 3, 0):
-        across = []
-        kv_heads = sizes.heads // groups
-        for head, parts in _splits((query, key, value), (sizes.heads, kv_heads, kv_heads), 1):
-            rows, heads = slice(row, row + parts[0].shape[0]), slice(head, head + parts[0].shape[1])
-            across.append(over_queries(*parts, rows, heads))
-        whole.append(_joined(across, 1))
-    context, seen = _joined(whole, 0)
+    inputs, place, groups = prepare(call), call.place, call.place.heads // call.key.shape[1]
+    sizes = block_sizes(place, groups, call.score.width(inputs.query, inputs.key))
+    kv_heads = sizes.heads // groups
+    # Split, and not sliced: the gradients of all parts are put together once.
+    rows = []
+    for row, of_row in _split((inputs.query, inputs.key, inputs.value), (sizes.rows,) * 3, 0):
+        heads = []
+        for head, (query, key, value) in _split(of_row, (sizes.heads, kv_heads, kv_heads), 1):
+            part = (slice(row, row + query.shape[0]), slice(head, head + query.shape[1]))
+            heads.append(_queries(call, inputs, part, query, key, value, sizes))
+        rows.append(_joined(heads, 1))
+    context, seen = _joined(rows, 0)
     return context.to(call.query.dtype), seen
+
+
+def _queries(
+    call: Call, inputs: Inputs, part: tuple[slice, slice], query: Tensor, key: Tensor, value: Tensor, sizes: "Sizes"
+) -> Piece:
+    """All queries of some heads of some batch rows, block by block."""
+    hidden = None
+    if inputs.mask is not None:
+        hidden = ~inputs.mask.columns
+        hidden = hidden if hidden.shape[0] == 1 else hidden[part[0]]
+        hidden = hidden if hidden.shape[1] == 1 else hidden[:, part[1]]
+    key, value = repeated(key, value, query.shape[1] // key.shape[1], hidden)
+    pieces = []
+    for start, (some,) in _split((query,), (sizes.queries,), 2):
+        block = (*part, slice(start, start + some.shape[2]))
+        if torch.is_grad_enabled() and sizes.anew:
+            pieces.append(
+                checkpoint(_block, call, inputs, block, some, key, value, use_reentrant=False, preserve_rng_state=False)
+            )
+        else:
+            pieces.append(_block(call, inputs, block, some, key, value))
+    seen = {name: item.joined([each[name] for _, each in pieces], call.place) for name, item in call.record.items()}
+    return torch.cat([context for context, _ in pieces], 2), seen
 
 
 def _block(
@@ -103,45 +104,34 @@ def _wide(part: Tensor, place: Place) -> Tensor:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many batch rows, heads and queries make a block."""
+    """How many batch rows, heads and queries make a block, and whether blocks are computed anew going back."""
 
     rows: int
     heads: int
     queries: int
+    anew: bool
 
 
 def block_sizes(place: Place, groups: int, width: int) -> Sizes:
     """As many queries as fit, then heads (whole groups that share a key), then batch rows; at least one of each."""
-    budget = BLOCK.get(place.device.type, BLOCK_ELSEWHERE) // max(1, place.keys * width)
+    row = max(1, place.keys * width)
+    budget = BLOCK.get(place.device.type, BLOCK_ELSEWHERE) // row
     queries = max(1, min(place.queries, budget // groups))
-    shared = max(1, min(place.heads // groups, budget // (groups * max(1, queries))))
-    rows = max(1, min(place.batch, budget // (groups * shared * max(1, queries))))
-    return Sizes(rows, groups * shared, queries)
+    shared = max(1, min(place.heads // groups, budget // (groups * queries)))
+    rows = max(1, min(place.batch, budget // (groups * shared * queries)))
+    return Sizes(rows, groups * shared, queries, place.batch * place.heads * place.queries * row > KEPT)
 
 
-def _split(tensor: Tensor, size: int, axis: int) -> Iterator[tuple[int, Tensor]]:
-    """The parts of a tensor, each with where it starts; one part of an empty tensor."""
-    for number, part in enumerate(tensor.split(max(size, 1), axis)):
-        yield number * size, part
-
-
-def _splits(
-    tensors: tuple[Tensor, Tensor, Tensor], sizes: tuple[int, int, int], axis: int
-) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
-    """The parts of several tensors that belong together, each with where the first's starts."""
-    parts = [_split(tensor, size, axis) for tensor, size in zip(tensors, sizes, strict=True)]
-    for together in zip(*parts, strict=True):
-        yield together[0][0], tuple(part for _, part in together)
-
-
-def _cut(tensor: Tensor, rows: slice, heads: slice) -> Tensor:
-    tensor = tensor if tensor.shape[0] == 1 else tensor[rows]
-    return tensor if tensor.shape[1] == 1 else tensor[:, heads]
+def _split(tensors: tuple[Tensor, ...], sizes: tuple[int, ...], axis: int) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+    """The parts of several tensors that belong together, each with where the first's starts; one part of nothing."""
+    parts = [tensor.split(max(size, 1), axis) for tensor, size in zip(tensors, sizes, strict=True)]
+    for number, together in enumerate(zip(*parts, strict=True)):
+        yield number * max(sizes[0], 1), together
 
 
 def _joined(pieces: list[Piece], axis: int) -> Piece:
     """Blocks of heads or of batch rows, side by side."""
     if len(pieces) == 1:
         return pieces[0]
-    seen = {name: join([piece[1][name] for piece in pieces], axis) for name in pieces[0][1]}
+    seen = {name: join([each[name] for _, each in pieces], axis) for name in pieces[0][1]}
     return torch.cat([context for context, _ in pieces], axis), seen
