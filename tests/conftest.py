@@ -48,6 +48,11 @@ REQUIREMENTS = {
         reason=f"none of {', '.join(BROWSERS)} is on the PATH",
         remedy="install Chromium (Debian: apt-get install chromium fonts-dejavu-core)",
     ),
+    "linux": Requirement(
+        present=lambda: os.access("/proc/self/clear_refs", os.W_OK),
+        reason="the peak of a process's memory is read from Linux's /proc",
+        remedy="run on Linux",
+    ),
     "gpu": Requirement(
         present=torch.cuda.is_available,
         reason="torch sees no CUDA device",
