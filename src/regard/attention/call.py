@@ -134,28 +134,33 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
             raise ValueError(
                 f"query is on {query.device} but {name} is on {tensor.device}; move it: {name}.to(query.device)"
             )
-    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in names.items())
     if not query.shape[0] == key.shape[0] == value.shape[0]:
-        raise ValueError(f"query, key and value must have one batch size, got {shapes}")
+        raise ValueError(f"query, key and value must have one batch size, got {_shapes(names)}")
     if key.shape[1:3] != value.shape[1:3]:
-        raise ValueError(f"each key needs one value: key and value must agree in kv_heads and keys, got {shapes}")
+        raise ValueError(
+            f"each key needs one value: key and value must agree in kv_heads and keys, got {_shapes(names)}"
+        )
     if key.shape[1] == 0 or query.shape[1] % key.shape[1]:
         raise ValueError(
             f"heads must be a multiple of kv_heads (query head h reads kv head h // (heads / kv_heads)), "
-            f"got {query.shape[1]} heads and {key.shape[1]} kv_heads: {shapes}"
+            f"got {query.shape[1]} heads and {key.shape[1]} kv_heads: {_shapes(names)}"
         )
+
+
+def _shapes(tensors: dict[str, Tensor]) -> str:
+    return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
 
 
 def _place(query: Tensor, key: Tensor, mask: Mask | None, offset: int | Tensor) -> Place:
     rows = isinstance(offset, Tensor) and offset.dtype in _INTEGERS and offset.shape in ((), query.shape[:1])
-    if not rows and not isinstance(offset, int):
+    if not rows and not isinstance(offset, int | torch.SymInt):
         given = f"shape {tuple(offset.shape)} of {offset.dtype}" if isinstance(offset, Tensor) else repr(offset)
         raise ValueError(
             f"offset is an int or an integer tensor with one entry per batch row, (batch,) = ({query.shape[0]},); "
             f"got {given}"
         )
-    if isinstance(offset, Tensor) and offset.ndim == 0:
-        offset = int(offset)
     batch, heads, queries, _ = query.shape
+    if isinstance(offset, Tensor) and offset.ndim == 0:
+        offset = offset.expand(batch) if torch.compiler.is_compiling() else int(offset)
     place = Place(batch=batch, heads=heads, queries=queries, keys=key.shape[2], offset=offset, device=query.device)
     return placed(place, mask)

@@ -109,6 +109,7 @@ def needs(call: Call) -> frozenset[Feature]:
     shared = call.mask is None or (shares_keys(call.mask) and not torch.compiler.is_compiling())
     bare = isinstance(call.mask, Causal) or call.mask is None
     pairs = place.batch * place.heads * place.queries * place.keys
+    large = not torch.compiler.is_exporting() and pairs > LARGEST  # an exported graph is one for all sizes
     asked = {
         _form(score): True,
         Feature.SOFT_CAP: score.form is not None and score.capped,
@@ -122,7 +123,7 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.VALUE_WIDTH: call.value.shape[-1] != call.query.shape[-1],
         Feature.DROPOUT: call.dropout > 0.0,
         Feature.OBSERVE: bool(call.record),
-        Feature.LARGE: pairs > LARGEST and (bool(terms) or not bare),
+        Feature.LARGE: large and (bool(terms) or not bare),
     }
     return frozenset(feature for feature, needed in asked.items() if needed)
 

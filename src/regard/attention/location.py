@@ -55,6 +55,8 @@ class LocationAware(Additive):
                 f"after takes what this score has prepared and the weights of one query, (batch, heads, keys) = "
                 f"{tuple(keys.keys.shape[:3])}; got weights {tuple(previous.shape)}"
             )
+        if not previous.shape[-1]:  # no keys: a convolution needs some
+            return keys
         weights = previous.to(self.convolution.weight.dtype)
         features = self.convolution(weights.flatten(0, 1).unsqueeze(1)).mT.unflatten(0, weights.shape[:2])
         return Prepared(self, keys.keys + (features @ self.location_weight).to(keys.keys.dtype))

@@ -66,6 +66,9 @@ class RelativeKeys(nn.Module, Score):
         biases: learn u and v.
     """
 
+    content_bias: nn.Parameter | None
+    position_bias: nn.Parameter | None
+
     def __init__(
         self,
         head_dim: int,

@@ -97,7 +97,7 @@ class Softmax(nn.Module, Normalizer):
         sink = sink.view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
         if allowed is not None:
             scores = scores.masked_fill(~allowed, -torch.inf)
-        return torch.softmax(torch.cat((scores, sink), -1), -1)[..., :-1]
+        return _softmax(torch.cat((scores, sink), -1), None)[..., :-1]
 
 
 class Sigmoid(nn.Module, Normalizer):
@@ -224,7 +224,7 @@ class Entmax(nn.Module, Normalizer):
                 too_much = (scores - tau).clamp_min(0.0).pow(power).sum(-1, keepdim=True) >= 1.0
                 low, high = torch.where(too_much, tau, low), torch.where(too_much, high, tau)
             tau = low  # below the root, so that the largest key is in the support
-            support = scores > tau
+            support = ~(scores <= tau)  # NaN is left in, to be seen
         # Two steps of Newton from the root stay there, and carry its first and second derivatives.
         for _ in range(2):
             weights = _powered(scores - tau, support, power)
@@ -295,9 +295,9 @@ class TopKSoftmax(Normalizer):
 
 
 def _highest(scores: Tensor, k: int) -> Tensor:
-    """The k highest scores of each row; of equal ones the first."""
+    """The k highest scores of each row; of equal ones the first. NaN is the highest of all."""
     least = scores.topk(k, dim=-1).values[..., -1:]
-    above = scores > least
+    above = ~(scores <= least)
     equal = scores == least
     return above | (equal & (equal.cumsum(-1) <= k - above.sum(-1, keepdim=True)))
 
@@ -331,9 +331,9 @@ class Hard(Normalizer):
             if place is None:
                 raise ValueError("Hard(gumbel=True) draws random numbers: it needs the place and the seed of its call")
             scores = scores - (-uniform(seed, place).log()).log().to(scores.dtype)
-        soft = _softmax(scores, allowed)
-        hard = _highest(soft.detach(), 1) & (soft.detach().amax(-1, keepdim=True) > 0)
-        return _StraightThrough.apply(soft, hard)
+        scores, empty = _hidden(scores, allowed)
+        # The highest score, and not the highest of a softmax, which rounds scores that are close to one number.
+        return _StraightThrough.apply(_softmax(scores, None), _highest(scores.detach(), 1) & ~empty)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -341,7 +341,7 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, soft: Tensor, hard: Tensor) -> Tensor:
-        return hard.to(soft.dtype)
+        return torch.where(soft.isnan(), soft, hard.to(soft.dtype))
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:

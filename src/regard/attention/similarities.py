@@ -90,7 +90,10 @@ class Gaussian(Score):
             return query, key
         query, key = (tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in (query, key))
         # Distances do not depend on where the origin is: no gradient flows through it, and a NaN stays where it is.
-        center = key.detach().nan_to_num(0.0, 0.0, 0.0).mean(-2, keepdim=True)
+        # Keys that nobody sees are zero here, and must not draw it to themselves.
+        finite = key.detach().nan_to_num(0.0, 0.0, 0.0)
+        count = (finite != 0).any(-1, keepdim=True).sum(-2, keepdim=True)
+        center = finite.sum(-2, keepdim=True) / count.clamp_min(1)
         groups = query.shape[1] // key.shape[1]
         return (query - center.repeat_interleave(groups, 1)) / self.sigma, (key - center) / self.sigma
 
@@ -124,6 +127,8 @@ class RandomFeatures(nn.Module):
 
     def __init__(self, width: int, count: int, *, seed: int = 0) -> None:
         super().__init__()
+        if width < 1 or count < 1:
+            raise ValueError(f"RandomFeatures needs a width and a count >= 1, got {width} and {count}")
         generator = torch.Generator().manual_seed(seed)
         blocks = []
         for _ in range(-(-count // width)):
@@ -137,7 +142,12 @@ class RandomFeatures(nn.Module):
         return f"width={self.width}, count={self.count}, seed={self.seed}"
 
     def forward(self, features: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows count"]:
-        scaled = features * features.shape[-1] ** -0.25
+        if features.shape[-1] != self.width:
+            raise ValueError(
+                f"RandomFeatures was built for width {self.width}, but the call has {features.shape[-1]}; build it as "
+                f"regard.RandomFeatures({features.shape[-1]}, {self.count})"
+            )
+        scaled = features * self.width**-0.25
         projected = scaled @ self.directions.to(features.dtype).mT
         return (projected - 0.5 * scaled.square().sum(-1, keepdim=True)).exp() / math.sqrt(self.count)
 

@@ -63,7 +63,8 @@ def _sums(
 ) -> Float[Tensor, "batch heads queries value_dim"]:
     """`sum_j (query_i . key_j) value_j` over `bounds[i, 0] <= j < bounds[i, 1]`."""
     index = torch.arange(key.shape[2], device=key.device)
-    state, summed = None, (0, 0)
+    state: Tensor | None = None  # the sum over the keys from summed[0] to summed[1]
+    summed = (0, 0)
     pieces = []
     for part, edges in zip(query.split(BLOCK, 2), bounds.split(BLOCK), strict=True):
         low, high = edges.unbind(-1)
@@ -77,10 +78,11 @@ def _sums(
             core = (reach[1], reach[1])
         total = part.new_zeros(())
         if core[0] < core[1]:
-            grows = state is not None and core[0] == summed[0] and core[1] >= summed[1]
-            new = slice(summed[1] if grows else core[0], core[1])
+            if core[0] != summed[0] or core[1] < summed[1]:  # another document
+                state, summed = None, (core[0], core[0])
+            new = slice(summed[1], core[1])
             added = key[:, :, new].mT @ value[:, :, new]
-            state, summed = (state + added if grows else added), core
+            state, summed = (added if state is None else state + added), core
             total = part @ state
         for edge in (slice(reach[0], core[0]), slice(core[1], reach[1])):
             if edge.start < edge.stop:
