@@ -73,7 +73,6 @@ _LINEAR = frozenset(
         Feature.VALUE_WIDTH,
         Feature.LARGE,
         Feature.SECOND_DERIVATIVES,
-        Feature.HIDDEN_NAN,
         Feature.LINEAR_MEMORY,
         Feature.LINEAR_TIME,
     }
