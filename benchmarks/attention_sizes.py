@@ -1,4 +1,4 @@
-"""`reference` against `sdpa`: forward and backward by length, at a constant number of tokens.
+"""`reference` and `streamed` against `sdpa`: forward and backward by length, at a constant number of tokens.
 
     python benchmarks/attention_sizes.py
 
@@ -28,14 +28,17 @@ def main() -> None:
     torch.manual_seed(0)
     print(machine())
     print(f"\n{TOKENS} tokens, {HEADS} heads of {HEAD_DIM}, float32, forward and backward, medians of {ROUNDS}\n")
-    print("| length | mask | reference ms | sdpa ms | reference / sdpa |\n|---|---|---|---|---|")
-    for length in (8, 16, 32, 64, 128, 256, 512):
+    print("| length | mask | reference ms | streamed ms | sdpa ms | reference / sdpa | streamed / sdpa |")
+    print("|---|---|---|---|---|---|---|")
+    for length in (8, 16, 32, 64, 128, 256, 512, 1024, 2048):
         lengths = [max(length - row % 3, 1) for row in range(max(TOKENS // length, 1))]
         for mask in (regard.Causal(), regard.Lengths(lengths)):
-            times = interleaved({name: step(name, length, mask) for name in ("reference", "sdpa")}, rounds=ROUNDS)
-            ours, theirs = (1e3 * median(times[name]) for name in ("reference", "sdpa"))
+            names = ("reference", "streamed", "sdpa")
+            times = interleaved({name: step(name, length, mask) for name in names}, rounds=ROUNDS)
+            reference, streamed, sdpa = (1e3 * median(times[name]) for name in names)
             print(
-                f"| {length} | {type(mask).__name__} | {ours:.2f} | {theirs:.2f} | {ours / theirs:.2f} |",
+                f"| {length} | {type(mask).__name__} | {reference:.2f} | {streamed:.2f} | {sdpa:.2f} | "
+                f"{reference / sdpa:.2f} | {streamed / sdpa:.2f} |",
                 flush=True,
             )
 
