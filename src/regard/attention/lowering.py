@@ -152,9 +152,10 @@ class LoweredMask:
     def _blocks(self) -> Iterator[tuple[int, Bool[Tensor, "rows heads queries keys"]]]:
         """The whole mask by blocks of queries, each with its number of queries."""
         place = self.place
-        step = place.queries or 1
-        if not torch.compiler.is_compiling():
-            step = min(step, max(1, PAIRS_AT_A_TIME // max(1, place.batch * place.heads * place.keys)))
+        if torch.compiler.is_compiling():  # where sizes may be symbols
+            yield place.queries, self.allowed.expand(-1, -1, place.queries, place.keys)
+            return
+        step = min(place.queries or 1, max(1, PAIRS_AT_A_TIME // max(1, place.batch * place.heads * place.keys)))
         for start in range(0, max(place.queries, 1), step):
             block = place.block(slice(None), slice(None), slice(start, start + step))
             allowed = self.mask.allowed(block)

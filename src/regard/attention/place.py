@@ -63,8 +63,11 @@ class Place:
     @cached
     def query_index(self) -> Int[Tensor, " queries"]:
         """The numbers of this part's queries."""
-        start, stop, _ = (slice(None) if self.part is None else self.part[2]).indices(self.queries)
-        return torch.arange(start, stop, device=self.device)
+        if self.part is None:
+            return torch.arange(self.queries, device=self.device)
+        start, stop = self.part[2].start or 0, self.part[2].stop
+        # Not `slice.indices`, which makes numbers of the symbols of torch.export.
+        return torch.arange(start, self.queries if stop is None else min(stop, self.queries), device=self.device)
 
     @cached
     def key_index(self) -> Int[Tensor, " keys"]:

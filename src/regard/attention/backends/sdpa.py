@@ -29,15 +29,20 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     temperature = call.normalize.temperature if isinstance(call.normalize, Softmax) else 1.0
     if bias is not None and temperature != 1.0:
         bias = bias / temperature
+    added = _added(bias, mask, scores.query.dtype == torch.float64)
     context = functional.scaled_dot_product_attention(
         scores.query,
         scores.key,
         call.value.to(scores.query.dtype),
-        attn_mask=_added(bias, mask, scores.query.dtype == torch.float64),
+        attn_mask=added,
         is_causal=causal,
         scale=scores.scale / temperature,
         enable_gqa=call.place.heads != call.value.shape[1],
     )
+    if added is not None and torch.compiler.is_exporting():
+        # Torch gives zeros to a query that sees nothing; others that run the graph may not (ONNX Runtime).
+        sees = added if added.dtype == torch.bool else added > -torch.inf
+        context = context.masked_fill(~sees.any(-1, keepdim=True), 0.0)
     if not torch.compiler.is_compiling():
         made = context.grad_fn
         if made is not None and "ScaledDotProduct" in made.name():

@@ -114,6 +114,9 @@ class Sizes:
 
 def block_sizes(place: Place, groups: int, width: int) -> Sizes:
     """As many queries as fit, then heads (whole groups that share a key), then batch rows; at least one of each."""
+    if any(isinstance(size, torch.SymInt) for size in (place.batch, place.queries, place.keys)):
+        # A graph that is exported for all sizes cannot have blocks whose number follows from them.
+        return Sizes(place.batch, place.heads, place.queries, anew=False)
     row = max(1, place.keys * width)
     budget = BLOCK.get(place.device.type, BLOCK_ELSEWHERE) // row
     queries = max(1, min(place.queries, budget // groups))
@@ -124,9 +127,12 @@ def block_sizes(place: Place, groups: int, width: int) -> Sizes:
 
 def _split(tensors: tuple[Tensor, ...], sizes: tuple[int, ...], axis: int) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
     """The parts of several tensors that belong together, each with where the first's starts; one part of nothing."""
-    parts = [tensor.split(max(size, 1), axis) for tensor, size in zip(tensors, sizes, strict=True)]
+    if sizes[0] >= tensors[0].shape[axis]:
+        yield 0, tensors
+        return
+    parts = [tensor.split(size, axis) for tensor, size in zip(tensors, sizes, strict=True)]
     for number, together in enumerate(zip(*parts, strict=True)):
-        yield number * max(sizes[0], 1), together
+        yield number * sizes[0], together
 
 
 def _joined(pieces: list[Piece], axis: int) -> Piece:
