@@ -13,6 +13,7 @@ to get it. Where `REGARD_REQUIRE` names the need (`REGARD_REQUIRE=browser,gpu`),
 
 import os
 import shutil
+import sysconfig
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ def has_bfloat16() -> bool:
     return any(cpu.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def has_compiler() -> bool:
+    """A C++ compiler and what Python gives it, as torch.compile uses them."""
+    names = (os.environ.get("CXX", "g++"), "clang++")
+    return any(map(shutil.which, names)) and Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
 REQUIREMENTS = {
     "browser": Requirement(
         present=lambda: find_browser() is not None,
@@ -62,6 +69,11 @@ REQUIREMENTS = {
         present=has_bfloat16,
         reason="this CPU has no bfloat16 instructions",
         remedy="run on a CPU with AVX512-BF16, AMX or Arm's BF16",
+    ),
+    "compiler": Requirement(
+        present=has_compiler,
+        reason="there is no C++ compiler, or there are no headers of Python",
+        remedy="install both (Debian: apt-get install g++ python3-dev)",
     ),
     "git": Requirement(
         present=lambda: shutil.which("git") is not None and (ROOT / ".git").exists(),

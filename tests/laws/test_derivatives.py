@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import regard
-from regard.attention.scores import Bias, Score
+from regard.attention.scores import Score
+from regard.attention.terms import Bias
 
 OPTIONS = {"heads": 2, "dtype": torch.float64}
 MASK = regard.Dense(torch.tensor([[True, True, False], [False, False, False]]))  # the second query sees nothing

@@ -54,8 +54,8 @@ class Place:
         return tensor
 
     def cut_keys(self, tensor: Tensor, axis: int = -1) -> Tensor:
-        """The keys of this part along `axis`; a size of 1 stays."""
-        if self.columns is None or tensor.shape[axis] == 1:
+        """The keys of this part along `axis`; a size of 1 among more keys stays."""
+        if self.columns is None or tensor.shape[axis] == 1 != self.keys:
             return tensor
         parts = [tensor.narrow(axis, low, high - low) for low, high in self.columns]
         return parts[0] if len(parts) == 1 else torch.cat(parts, axis) if parts else tensor.narrow(axis, 0, 0)

@@ -134,7 +134,9 @@ class RandomFeatures(nn.Module):
         for _ in range(-(-count // width)):
             square = torch.randn(width, width, generator=generator, dtype=torch.float64)
             lengths = torch.randn(width, width, generator=generator, dtype=torch.float64).norm(dim=-1, keepdim=True)
-            blocks.append(torch.linalg.qr(square).Q.mT * lengths)
+            q, r = torch.linalg.qr(square)
+            # With the signs of r they point everywhere alike, and the mean is right (Mezzadri 2007).
+            blocks.append((q * r.diagonal().sign()).mT * lengths)
         self.width, self.count, self.seed = width, count, seed
         self.register_buffer("directions", torch.cat(blocks)[:count].float())
 
