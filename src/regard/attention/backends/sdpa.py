@@ -37,7 +37,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
         attn_mask=added,
         is_causal=causal,
         scale=scores.scale / temperature,
-        enable_gqa=bool(call.place.heads != call.value.shape[1]),  # of symbols where sizes are
+        **({"enable_gqa": True} if call.place.heads != call.value.shape[1] else {}),  # torch takes no symbol here
     )
     if added is not None and torch.compiler.is_exporting():
         # Torch gives zeros to a query that sees nothing; others that run the graph may not (ONNX Runtime).
