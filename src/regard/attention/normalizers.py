@@ -231,7 +231,9 @@ class Entmax(nn.Module, Normalizer):
             slope = _powered(scores - tau, support, power - 1.0).sum(-1, keepdim=True) * power
             slope = slope.masked_fill(empty, 1.0)
             tau = tau + (weights.sum(-1, keepdim=True) - 1.0) / slope
-        return _powered(scores - tau, support, power).masked_fill(empty, 0.0)
+        weights = _powered(scores - tau, support, power).masked_fill(empty, 0.0)
+        # Where alpha is high, the last bit of the threshold is a weight that counts.
+        return weights / weights.sum(-1, keepdim=True).masked_fill(empty, 1.0)
 
 
 def _powered(base: Tensor, support: Tensor, power: Tensor) -> Tensor:
