@@ -120,3 +120,37 @@ def test_only_what_may_be_seen_is_computed(monkeypatch: pytest.MonkeyPatch) -> N
         found = regard.attend(query, key, value, score=Counting(), mask=mask, backend="streamed")
         assert counted <= share * 2003**2
         torch.testing.assert_close(found, regard.attend(query, key, value, score=regard.Dot(), mask=mask))
+
+
+def test_one_tensor_as_query_key_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(streamed.BLOCK, "cpu", 100)
+    monkeypatch.setattr(streamed, "KEPT", 0)
+    one = torch.randn(2, 3, 13, 5, dtype=torch.float64, requires_grad=True)
+    found = []
+    for backend in ("reference", "streamed"):
+        context = regard.attend(one, one, one, score=regard.Dot(), mask=regard.Causal(), backend=backend)
+        (plain,) = torch.autograd.grad(context.square().sum(), one, retain_graph=True)
+        (first,) = torch.autograd.grad(context.square().sum(), one, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), one)
+        found.append((plain, first, second))
+    for pair in zip(*found, strict=True):
+        torch.testing.assert_close(*pair, rtol=1e-9, atol=1e-9)
+
+
+def test_scores_of_ones_own_keep_every_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a tensor that nothing but a closure knows."""
+    monkeypatch.setitem(streamed.BLOCK, "cpu", 100)
+    monkeypatch.setattr(streamed, "KEPT", 0)
+    hidden = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+    class Mine(regard.Score):
+        def matrix(self, query: Tensor, key: Tensor, place: object) -> Tensor:
+            return hidden * query @ key.mT
+
+    tensors = inputs()
+    found = [
+        torch.autograd.grad(regard.attend(*tensors, score=Mine(), backend=backend).square().sum(), [*tensors, hidden])
+        for backend in ("reference", "streamed")
+    ]
+    for pair in zip(*found, strict=True):
+        torch.testing.assert_close(*pair, rtol=1e-9, atol=1e-9)

@@ -1,7 +1,7 @@
 """Observations: reductions of the weights, taken after the normaliser and before dropout, in float32, a query head.
 
 Each defines itself on the materialised weights of some queries, all keys wide (`of`), and says how the pieces of
-several blocks of queries make a whole (`joined`): so they are exact at any length, in O(n) memory.
+several blocks of queries make a whole (`adds`): so they are exact at any length, in O(n) memory.
 """
 
 from collections.abc import Sequence
@@ -45,6 +45,7 @@ class Observation:
 
     has_gradient: bool = False
     of_scores: bool = False  # whether it reads the scores, and not only the weights
+    adds: bool = False  # whether what `of` gives for blocks of queries adds up; else it is laid side by side
 
     @property
     def name(self) -> str:
@@ -54,10 +55,6 @@ class Observation:
     def of(self, matrices: Matrices) -> "Tensor | TopKeys":
         """The definition."""
         raise NotImplementedError(f"{type(self).__name__} does not define of()")
-
-    def joined(self, pieces: "Sequence[Tensor | TopKeys]", place: Place) -> "Tensor | TopKeys":
-        """What `of` gives for all queries, from what it gave for blocks of them, in order."""
-        return join(pieces, 2)
 
     def check(self, place: Place) -> None:
         """Raise ValueError if this observation was built for other sizes than the call's."""
@@ -126,14 +123,10 @@ class Received(Observation):
     """Attention received, `sum_i p[i, j]`, `(batch, heads, keys)`: the column sums; has a gradient."""
 
     has_gradient = True
+    adds = True
 
     def of(self, matrices: Matrices) -> Float[Tensor, "batch heads keys"]:
         return matrices.weights.sum(-2)
-
-    def joined(  # type: ignore[override]
-        self, pieces: Sequence[Tensor], place: Place
-    ) -> Float[Tensor, "batch heads keys"]:
-        return _sum(pieces)
 
 
 @dataclass(frozen=True)
@@ -237,6 +230,7 @@ class Pooled(Observation):
     Query i belongs to row `i * rows // queries`, key j to column `j * columns // keys`.
     """
 
+    adds = True
     rows: int
     columns: int
 
@@ -255,11 +249,6 @@ class Pooled(Observation):
         pooled = weights.new_zeros(*weights.shape[:2], self.rows, self.columns).index_add_(-2, row, narrow)
         return pooled / count.clamp_min(1).unsqueeze(-1)
 
-    def joined(  # type: ignore[override]
-        self, pieces: Sequence[Tensor], place: Place
-    ) -> Float[Tensor, "batch heads rows columns"]:
-        return _sum(pieces)
-
 
 @dataclass(frozen=True, eq=False)
 class Rows(Observation):
@@ -268,6 +257,7 @@ class Rows(Observation):
     indices: Sequence[int]
 
     has_gradient = True
+    adds = True
 
     def __repr__(self) -> str:
         return f"Rows({list(self.indices)})"
@@ -277,26 +267,10 @@ class Rows(Observation):
         if wrong:
             raise ValueError(f"{self!r} asks for query {wrong[0]}, but the call has {place.queries} queries")
 
-    def _numbers(self, place: Place) -> list[int]:
-        return [index % place.queries for index in self.indices]
-
     def of(self, matrices: Matrices) -> Float[Tensor, "batch heads rows keys"]:
-        place = matrices.place
-        start, stop, _ = (slice(None) if place.part is None else place.part[2]).indices(place.queries)
-        inside = sorted(index - start for index in self._numbers(place) if start <= index < stop)
-        return matrices.weights[:, :, torch.tensor(inside, dtype=torch.int64, device=place.device)]
-
-    def joined(  # type: ignore[override]
-        self, pieces: Sequence[Tensor], place: Place
-    ) -> Float[Tensor, "batch heads rows keys"]:
-        numbers = torch.tensor(self._numbers(place), dtype=torch.int64)
-        order = numbers.argsort(stable=True).argsort()  # where each stands among the sorted ones
-        return torch.cat(list(pieces), 2)[:, :, order.to(place.device)]
-
-
-def _sum(pieces: Sequence[Tensor]) -> Tensor:
-    """In order, so that the same call gives the same bits."""
-    total = pieces[0]
-    for piece in pieces[1:]:
-        total = total + piece
-    return total
+        place, weights = matrices.place, matrices.weights
+        indices = torch.tensor([index % place.queries for index in self.indices], dtype=torch.int64)
+        indices = indices.to(place.device) - place.query_index[:1]  # among those of the block
+        inside = (indices >= 0) & (indices < weights.shape[2])
+        rows = weights.index_select(2, indices.clamp(0, max(weights.shape[2] - 1, 0)))
+        return rows.masked_fill(~inside.unsqueeze(-1), 0.0)

@@ -21,5 +21,5 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     context = weigh(drop(weights, call, place), value, allowed)  # 3. the values, weighed  # 4. what comes back
 
     matrices = Matrices(scores, weights, allowed, place)
-    seen = {name: item.joined([item.of(matrices)], place) for name, item in call.record.items()}
+    seen = {name: item.of(matrices) for name, item in call.record.items()}
     return context.to(call.query.dtype), seen

@@ -3,14 +3,15 @@
 A block holds the whole rows of its queries, over the keys that any of them may see. So every normaliser and every
 observation is its own definition, exact, and needs no form that is merged from block to block. How many queries make
 a block follows from how many keys there are: a block is as large as a cache, not as the call. Going back, each block
-is computed anew from its inputs (Chen et al. 2016, checkpointing).
+is computed anew from its inputs (Chen et al. 2016).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
@@ -25,10 +26,11 @@ BLOCK_ELSEWHERE = 2**25
 # A call no larger than this is not computed anew going back.
 KEPT = 2**22
 
-Piece = tuple[Tensor, dict[str, Tensor | TopKeys]]
+Seen = dict[str, Tensor | TopKeys]
+Piece = tuple[Tensor, Seen]
 
 
-def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
+def run(call: Call) -> Piece:
     """The context, and what was asked to be recorded."""
     inputs, place, groups = prepare(call), call.place, call.place.heads // call.key.shape[1]
     sizes = block_sizes(place, groups, call.score.width(inputs.query, inputs.key))
@@ -38,47 +40,217 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     for row, of_row in _split((inputs.query, inputs.key, inputs.value), (sizes.rows,) * 3, 0):
         heads = []
         for head, (query, key, value) in _split(of_row, (sizes.heads, kv_heads, kv_heads), 1):
-            part = (slice(row, row + query.shape[0]), slice(head, head + query.shape[1]))
-            heads.append(_queries(call, inputs, part, query, key, value, sizes))
+            part = Part(call, inputs, slice(row, row + query.shape[0]), slice(head, head + query.shape[1]), sizes)
+            key, value = repeated(key, value, groups, part.hidden)
+            heads.append(_compute(part, query, key, value))
         rows.append(_joined(heads, 1))
     context, seen = _joined(rows, 0)
     return context.to(call.query.dtype), seen
 
 
-def _queries(
-    call: Call, inputs: Inputs, part: tuple[slice, slice], query: Tensor, key: Tensor, value: Tensor, sizes: "Sizes"
-) -> Piece:
-    """All queries of some heads of some batch rows, block by block."""
-    hidden = None
-    if inputs.mask is not None:
-        hidden = ~inputs.mask.columns
-        hidden = hidden if hidden.shape[0] == 1 else hidden[part[0]]
-        hidden = hidden if hidden.shape[1] == 1 else hidden[:, part[1]]
-    key, value = repeated(key, value, query.shape[1] // key.shape[1], hidden)
-    pieces = []
-    for start, (some,) in _split((query,), (sizes.queries,), 2):
-        block = (*part, slice(start, start + some.shape[2]))
-        if torch.is_grad_enabled() and sizes.anew:
-            pieces.append(
-                checkpoint(_block, call, inputs, block, some, key, value, use_reentrant=False, preserve_rng_state=False)
-            )
+@dataclass(frozen=True, eq=False)
+class Part:
+    """All queries of some heads of some batch rows."""
+
+    call: Call
+    inputs: Inputs
+    rows: slice
+    heads: slice
+    sizes: "Sizes"
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """The keys that no query of this part may see."""
+        if self.inputs.mask is None:
+            return None
+        hidden = ~self.inputs.mask.columns
+        hidden = hidden if hidden.shape[0] == 1 else hidden[self.rows]
+        return hidden if hidden.shape[1] == 1 else hidden[:, self.heads]
+
+    def blocks(self, query: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The queries of each block, with their numbers."""
+        for start, (some,) in _split((query,), (self.sizes.queries,), 2):
+            yield slice(start, start + some.shape[2]), some
+
+
+def _compute(part: Part, query: Tensor, key: Tensor, value: Tensor) -> Piece:
+    """A part: with the graph that torch makes where that is small, and otherwise computed anew going back."""
+    call = part.call
+    if not (torch.is_grad_enabled() and part.sizes.anew):
+        return _forward(part, query, key, value)
+    learned = None if torch.compiler.is_compiling() else _learned(call)
+    if learned is None:
+        return _checkpointed(part, query, key, value)
+    layout: list[str] = []  # the name of each tensor that was recorded: two of one name are keys and weights
+    context, *tensors = _Anew.apply(part, layout, query, key, value, *learned)
+    seen: Seen = {}
+    for name, tensor in zip(layout, tensors, strict=True):
+        seen[name] = TopKeys(seen[name], tensor) if name in seen else tensor  # type: ignore[arg-type]
+    return context, seen
+
+
+def _forward(part: Part, query: Tensor, key: Tensor, value: Tensor) -> Piece:
+    """Block by block, and each block's results put where they belong before the next one begins.
+
+    Small results that stay would lie between the large ones that go, and keep the memory of every block in pieces.
+    """
+    graph = torch.is_grad_enabled()
+    contexts, seen = [], _Seen(part.call)
+    for numbers, some in part.blocks(query):
+        context, piece = _block(part, numbers, some, key, value)
+        contexts.append(context if graph else context.clone())
+        seen.add(piece, keep=graph)
+    return contexts[0] if len(contexts) == 1 else torch.cat(contexts, 2), seen.whole()
+
+
+def _checkpointed(part: Part, query: Tensor, key: Tensor, value: Tensor) -> Piece:
+    """The same by torch's own means: for torch.compile, and for a score or normaliser of the user's own.
+
+    It finds every tensor that such a one may hold, where `_Anew` has to be told of them.
+    """
+    contexts, seen = [], _Seen(part.call)
+    for numbers, some in part.blocks(query):
+        context, piece = checkpoint(
+            _block, part, numbers, some, key, value, use_reentrant=False, preserve_rng_state=False
+        )
+        contexts.append(context)
+        seen.add(piece, keep=True)
+    return torch.cat(contexts, 2), seen.whole()
+
+
+class _Seen:
+    """What was recorded, growing block by block."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.pieces: dict[str, list[Any]] = {name: [] for name in call.record}
+
+    def add(self, seen: Seen, *, keep: bool) -> None:
+        """The next block's; without `keep`, copied to where the block's other memory was."""
+        for name, piece in seen.items():
+            pieces = self.pieces[name]
+            if self.call.record[name].adds and pieces:
+                pieces[0] = pieces[0] + piece if keep else pieces[0].add_(piece)
+            else:
+                pieces.append(piece if keep else _copied(piece))
+
+    def whole(self) -> Seen:
+        return {name: join(pieces, 2) for name, pieces in self.pieces.items()}
+
+
+def _copied(piece: Tensor | TopKeys) -> Tensor | TopKeys:
+    if isinstance(piece, TopKeys):
+        return TopKeys(piece.keys.clone(), piece.weights.clone())
+    return piece.clone()
+
+
+def _flat(seen: Seen) -> list[Tensor]:
+    """Every tensor of what was recorded, in order."""
+    found: list[Tensor] = []
+    for result in seen.values():
+        found += [result.keys, result.weights] if isinstance(result, TopKeys) else [result]
+    return found
+
+
+def _learned(call: Call) -> list[Tensor] | None:
+    """The tensors with gradient that a call's score, terms and normaliser hold; None where some may stay unknown."""
+    score: Any = call.score
+    holders: list[Any] = [call.normalize, score, *score.terms()]
+    while hasattr(score, "score"):
+        score = score.score
+        holders.append(score)
+    found: dict[int, Tensor] = {}
+    for holder in holders:
+        if not type(holder).__module__.startswith("regard."):
+            return None
+        own = [*holder.parameters(), *holder.buffers()] if isinstance(holder, nn.Module) else vars(holder).values()
+        found |= {id(item): item for item in own if isinstance(item, Tensor) and item.requires_grad}
+    return list(found.values())
+
+
+class _Anew(torch.autograd.Function):
+    """A part without a graph; going back, each block is computed again with one, and its gradients are added up."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, part: Part, layout: list[str], query: Tensor, key: Tensor, value: Tensor, *learned: Tensor
+    ) -> tuple[Tensor, ...]:
+        context, seen = _forward(part, query, key, value)
+        ctx.save_for_backward(query, key, value, *learned)
+        layout += [name for name, result in seen.items() for _ in _flat({name: result})]
+        items = [part.call.record[name] for name in layout]
+        ctx.part, ctx.adds = part, [False, *(item.adds for item in items)]
+        ctx.set_materialize_grads(False)
+        flat = _flat(seen)
+        ctx.mark_non_differentiable(*(x for x, item in zip(flat, items, strict=True) if not item.has_gradient))
+        return context, *flat
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        part, tensors = ctx.part, ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted, and so the graph of everything
+            # Views: a key that is the value too is two inputs.
+            inputs = [*(tensor.view_as(tensor) for tensor in tensors[:3]), *tensors[3:]]
+            found = _gradients(_forward(part, *inputs[:3]), gradients, inputs, create_graph=True)
         else:
-            pieces.append(_block(call, inputs, block, some, key, value))
-    seen = {name: item.joined([each[name] for _, each in pieces], call.place) for name, item in call.record.items()}
-    return torch.cat([context for context, _ in pieces], 2), seen
+            found = _summed(part, tensors, gradients, ctx.adds)
+        return None, None, *found
 
 
-def _block(
-    call: Call, inputs: Inputs, part: tuple[slice, slice, slice], query: Tensor, key: Tensor, value: Tensor
-) -> Piece:
-    """The four steps for some queries of some heads of some batch rows."""
-    place = call.place.block(*part)  # made in here: torch.compile lets a checkpoint change nothing from outside
+def _gradients(
+    piece: Piece, gradients: Sequence[Tensor | None], inputs: Sequence[Tensor], *, create_graph: bool = False
+) -> Sequence[Tensor | None]:
+    """The gradients of the inputs, given those of a piece's tensors."""
+    context, seen = piece
+    pairs = [
+        (tensor, gradient)
+        for tensor, gradient in zip([context, *_flat(seen)], gradients, strict=True)
+        if gradient is not None and tensor.requires_grad
+    ]
+    wanted = [number for number, tensor in enumerate(inputs) if tensor.requires_grad]
+    found: list[Tensor | None] = [None] * len(inputs)
+    if pairs and wanted:
+        outputs, given = zip(*pairs, strict=True)
+        some = [inputs[number] for number in wanted]
+        gradients = torch.autograd.grad(outputs, some, given, create_graph=create_graph, allow_unused=True)
+        for number, gradient in zip(wanted, gradients, strict=True):
+            found[number] = gradient
+    return found
+
+
+def _summed(
+    part: Part, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None], adds: Sequence[bool]
+) -> list[Tensor]:
+    """The gradients of a part's tensors, block by block and in order, without a graph of more than one block."""
+    query, key, value, *learned = tensors
+    totals = [torch.zeros_like(tensor) for tensor in tensors]
+    key, value = key.detach().requires_grad_(), value.detach().requires_grad_()
+    for numbers, some in part.blocks(query.detach()):
+        of_block = [
+            gradient if gradient is None or added else gradient[:, :, numbers]
+            for gradient, added in zip(gradients, adds, strict=True)
+        ]
+        leaves = [some.requires_grad_(), key, value, *learned]
+        with torch.enable_grad():
+            found = _gradients(_block(part, numbers, *leaves[:3]), of_block, leaves)
+        for number, gradient in enumerate(found):
+            if gradient is not None:
+                (totals[number] if number else totals[0][:, :, numbers]).add_(gradient)
+    return totals
+
+
+def _block(part: Part, numbers: slice, query: Tensor, key: Tensor, value: Tensor) -> Piece:
+    """The four steps for some queries of a part."""
+    call, inputs = part.call, part.inputs
+    place = call.place.block(
+        part.rows, part.heads, numbers
+    )  # made in here: torch.compile lets a checkpoint change nothing from outside
     reached, allowed = place, None
     if inputs.mask is not None:
         if not torch.compiler.is_compiling():
             columns = inputs.mask.reach(place)
             if columns != ((0, place.keys),):
-                reached = place.block(*part, columns)
+                reached = place.block(part.rows, part.heads, numbers, columns)
                 key, value = reached.cut_keys(key, -2), reached.cut_keys(value, -2)
         allowed = inputs.mask.allowed_in(reached)
     scores = call.score.matrix(query, key, reached)
