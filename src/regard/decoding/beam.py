@@ -24,7 +24,9 @@ def beam_search(
     first `width` that end with END finish; the first `width` of the others are the next beams. A sentence
     leaves the batch as soon as
 
-    - `width` of its hypotheses have finished, or
+    - `width` of its hypotheses have finished, and the best beam, ended here, would be no better than the worst of
+      its `n_best` finished ones (a sure model's second choice is often to end: without the second half, a few such
+      choices would end the search before its first choice has come to its end), or
     - no beam can still displace one of its `n_best` finished hypotheses: the best beam's log-probability,
       which can only fall, is no better than the worst of them even by the score of the greatest length, or
     - its length is the greatest allowed: its beams are then unfinished hypotheses, which rank behind all
@@ -73,11 +75,12 @@ def beam_search(
         rows, emitted = rows.gather(1, order), emitted.gather(1, order)
         max_length = max_lengths[sentence]
         beaten = champions[:, -1] >= totals[:, 0] / max_length**alpha
+        enough = (finished >= width) & (champions[:, -1] >= totals[:, 0] / length**alpha)
         stopped = max_length <= length
         cut = (stopped & (finished < options.n_best))[:, None] & (totals > -math.inf)
         _end(trace, sentence, cut, rows, emitted, totals, options, length)
 
-        kept = ~(beaten | stopped | (finished >= width))
+        kept = ~(beaten | enough | stopped)
         parents, emitted = rows[kept].flatten(), emitted[kept].flatten()
         trace.advance(parents, emitted)
         if len(parents) and not torch.equal(parents, torch.arange(len(tokens), device=device)):

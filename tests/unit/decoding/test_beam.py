@@ -166,6 +166,15 @@ def test_leaves_when_as_many_as_the_width_have_finished(table: Callable) -> None
     assert len(model.rows) == 3
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+def test_second_choices_that_end_do_not_end_the_search(table: Callable, alpha: float) -> None:
+    """A sure model's second choice is often to end; two such choices are no reason to drop its first."""
+    sure = {START: {4: 0.98, END: 0.02}, 4: {5: 0.98, END: 0.02}, 5: {6: 0.98, END: 0.02}, 6: {END: 1.0}}
+    [[best]] = search(table(sure), *ONE, Beam(width=2, length_penalty=alpha))
+    assert best.tokens == (4, 5, 6)
+    assert best.log_probability == pytest.approx(3 * math.log(0.98))
+
+
 def test_done_sentences_leave_the_batch_and_the_encoder_sees_each_once(toy: Callable, sources: Callable) -> None:
     batch = sources(*range(1, 8))
     model = toy()

@@ -9,7 +9,7 @@ from regard.training import TrainingOptions
     ("name", "value", "expected"),
     [
         ("epochs", 0, "at least 1, for example: --training.epochs 30"),
-        ("learning_rate", 0.0, "greater than 0, for example: --training.learning_rate 0.005"),
+        ("learning_rate", 0.0, "greater than 0, for example: --training.learning_rate 0.003"),
         ("clip", -1.0, "0 or more"),
         ("adam_beta2", 1.0, "at least 0 and less than 1"),
         ("max_minutes", 0.0, "greater than 0, or null, for example: --training.max_minutes null"),
