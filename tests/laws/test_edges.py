@@ -154,7 +154,7 @@ def test_sizes_of_nothing(name: str) -> None:
             torch.randn(batch, heads, length, width, **WIDE).requires_grad_()
             for heads, length, width in ((HEADS, queries, DIM), (KV_HEADS, keys, DIM), (KV_HEADS, keys, VALUE_DIM))
         ]
-        for mask in (None, regard.Causal(), regard.Lengths(torch.full((batch,), keys))):
+        for mask in (None, regard.Causal() & regard.Lengths(torch.full((batch,), keys))):
             for backend in able(tensors, mask=mask, offset=offset, **call):
                 context = regard.attend(*tensors, mask=mask, offset=offset, backend=backend, **call)
                 assert context.shape == (batch, HEADS, queries, VALUE_DIM)

@@ -150,7 +150,7 @@ def test_one_can_regularise_on_them() -> None:
     (gradient,) = torch.autograd.grad(before, query)
     with torch.no_grad():
         query -= 0.5 * gradient
-    assert float(mass()) < float(before)
+    assert mass().item() < before.item()
 
 
 # The entropy of what does not sum to one
