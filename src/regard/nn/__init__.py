@@ -1,21 +1,31 @@
 """Layers built on the mechanism."""
 
 from regard.nn.attention import MultiHeadAttention
+from regard.nn.axial import AxialAttention
 from regard.nn.blocks import BlockCache, DecoderBlock, EncoderBlock, FeedForward, Residual
 from regard.nn.cache import KeyValueCache
 from regard.nn.dropout import Dropout
+from regard.nn.hopfield import Hopfield
+from regard.nn.nonlocal_block import NonLocalBlock
 from regard.nn.positions import Learned, Rotary, Sinusoidal
+from regard.nn.sets import InducedSetAttentionBlock, PoolingByAttention, SetAttentionBlock
 
 __all__ = [
+    "AxialAttention",
     "BlockCache",
     "DecoderBlock",
     "Dropout",
     "EncoderBlock",
     "FeedForward",
+    "Hopfield",
+    "InducedSetAttentionBlock",
     "KeyValueCache",
     "Learned",
     "MultiHeadAttention",
+    "NonLocalBlock",
+    "PoolingByAttention",
     "Residual",
     "Rotary",
+    "SetAttentionBlock",
     "Sinusoidal",
 ]
