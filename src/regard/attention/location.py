@@ -50,7 +50,10 @@ class LocationAware(Additive):
 
     def after(self, keys: Prepared, previous: Float[Tensor, "batch heads keys"]) -> Prepared:
         """The prepared keys of the step after the one that had the weights `previous`."""
-        if keys.score is not self or tuple(previous.shape) != tuple(keys.keys.shape[:3]):
+        score = keys.score
+        while score is not self and hasattr(score, "score"):  # this score with terms
+            score = score.score
+        if score is not self or tuple(previous.shape) != tuple(keys.keys.shape[:3]):
             raise ValueError(
                 f"after takes what this score has prepared and the weights of one query, (batch, heads, keys) = "
                 f"{tuple(keys.keys.shape[:3])}; got weights {tuple(previous.shape)}"
@@ -59,7 +62,7 @@ class LocationAware(Additive):
             return keys
         weights = previous.to(self.convolution.weight.dtype)
         features = self.convolution(weights.flatten(0, 1).unsqueeze(1)).mT.unflatten(0, weights.shape[:2])
-        return Prepared(self, keys.keys + (features @ self.location_weight).to(keys.keys.dtype))
+        return Prepared(keys.score, keys.keys + (features @ self.location_weight).to(keys.keys.dtype))
 
 
 class LocalPosition(nn.Module):

@@ -7,6 +7,7 @@ same set of keys as half-open intervals (see `lowering`), or None where it has n
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 
 import torch
 from jaxtyping import Bool, Int
@@ -56,12 +57,18 @@ class Mask:
         return text_picture(self, queries, keys, offset)
 
     def __str__(self) -> str:
-        return f"{self!r}\n{self.picture()}"
+        try:
+            return f"{self!r}\n{self.picture()}"
+        except ValueError as error:  # its parts were built for different sizes
+            return f"{self!r}\n({error})"
 
     def _repr_html_(self) -> str:
         from regard.attention.pictures import svg_picture
 
-        return svg_picture(self)
+        try:
+            return svg_picture(self)
+        except ValueError:  # its parts were built for different sizes
+            return f"<pre>{escape(str(self))}</pre>"
 
     def __and__(self, other: "Mask") -> "Mask":
         return And(self, _mask(other))

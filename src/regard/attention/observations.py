@@ -96,8 +96,15 @@ class TopK(Observation):
         weights = matrices.weights.detach()
         if matrices.allowed is not None:
             weights = weights.masked_fill(~matrices.allowed, -1.0)
-        ordered, keys = weights.sort(dim=-1, descending=True, stable=True)  # stable: equal weights keep their order
-        ordered, keys = ordered[..., : self.k], keys[..., : self.k]
+        k = min(self.k, weights.shape[-1])
+        ranks = weights.nan_to_num(torch.inf)  # NaN stands first, as it does in a sort
+        least = ranks.topk(k, dim=-1).values[..., -1:] if k else ranks
+        above, equal = ranks > least, ranks == least
+        # Of equal weights the first: they fill what those above leave of the k places.
+        chosen = above | (equal & (equal.cumsum(-1) <= k - above.sum(-1, keepdim=True)))
+        keys = chosen.nonzero()[:, -1].view(*weights.shape[:-1], k)
+        ordered, order = weights.gather(-1, keys).sort(dim=-1, descending=True, stable=True)
+        keys = keys.gather(-1, order)
         keys, ordered = keys.masked_fill(ordered < 0, -1), ordered.clamp_min(0.0)
         missing = (0, self.k - keys.shape[-1])
         return TopKeys(

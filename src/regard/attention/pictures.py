@@ -24,7 +24,7 @@ def text_picture(mask: Mask, queries: int | None, keys: int | None, offset: int)
 def svg_picture(mask: Mask) -> str:
     """The first batch row's picture as SVG, with the mask's name under it."""
     allowed, cut = _drawn(mask, None, None, 0)
-    rows = allowed[0].tolist()
+    rows = allowed[0].tolist() if len(allowed) else []
     height, width = CELL * len(rows), CELL * (len(rows[0]) if rows else 0)
     cells = "".join(
         f'<rect x="{CELL * x}" y="{CELL * y}" width="{CELL - 1}" height="{CELL - 1}" '
@@ -46,7 +46,9 @@ def _drawn(
     rows, own_queries, own_keys = mask.sizes()
     queries = queries or own_queries or own_keys or SIZE
     keys = keys or own_keys or queries
-    place = placed(Place(batch=rows or 1, heads=_heads(mask), queries=queries, keys=keys, offset=offset), mask)
+    place = placed(
+        Place(batch=1 if rows is None else rows, heads=_heads(mask), queries=queries, keys=keys, offset=offset), mask
+    )
     for part in mask.parts():
         part.check(place)
     allowed = mask.allowed(place)

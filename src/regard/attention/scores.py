@@ -120,7 +120,7 @@ class ScaledDot(Score):
     scale: float | None = None
 
     def _scale(self, query: Tensor) -> float:
-        return 1.0 / math.sqrt(query.shape[-1]) if self.scale is None else self.scale
+        return 1.0 / math.sqrt(max(query.shape[-1], 1)) if self.scale is None else self.scale
 
     def matrix(self, query: Tensor, key: Tensor, place: Place) -> Float[Tensor, "batch heads queries keys"]:
         return (query * self._scale(query)) @ key.mT

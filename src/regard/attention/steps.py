@@ -75,5 +75,5 @@ def weigh(
     for key in (~finite).any(-1).any(1).any(0).nonzero().flatten().tolist():
         sees = allowed.expand(*allowed.shape[:3], value.shape[-2])[..., key, None]
         strange = value[..., key, None, :].masked_fill(finite[..., key, None, :], 0.0)
-        context = context + torch.where(sees, weights[..., key, None] * strange, 0.0)
+        context = context + weights[..., key, None] * torch.where(sees, strange, 0.0)
     return context

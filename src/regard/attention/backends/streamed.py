@@ -100,6 +100,7 @@ def _forward(part: Part, query: Tensor, key: Tensor, value: Tensor) -> Piece:
         context, piece = _block(part, numbers, some, key, value)
         contexts.append(context if graph else context.clone())
         seen.add(piece, keep=graph)
+        del context, piece
     return contexts[0] if len(contexts) == 1 else torch.cat(contexts, 2), seen.whole()
 
 
