@@ -1,0 +1,201 @@
+"""`torch.compile`, `torch.export` and ONNX on the mechanism; test_compile.py runs this file in a process of its own.
+
+There no run-time checks of types are in the way: Dynamo cannot trace them.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tests.laws.mechanism import KEYS, MASKS, NORMALIZERS, OFFSET, RECORD, SCORES, inputs, learned, tensors_of
+from torch import Tensor, nn
+
+import regard
+import regard.nn
+from regard.attention.backends import streamed
+from regard.attention.masks import Mask
+from regard.models.transformer import Embedding, Encoder, Layers
+
+pytestmark = [  # torch's own, of its tracer and its exporter
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
+    pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:# The axis name:UserWarning"),
+]
+
+# Each kind of normaliser, and each form of score and of mask, once.
+ON_STREAMED = [
+    ("scaled", "softmax", "causal"),
+    ("additive", "sink", "padding"),
+    ("network", "top-k", "window and prefix"),
+    ("transformer-xl", "sigmoid", "strided"),
+    ("cap of a sum", "sparsemax", "documents"),
+    ("t5", "entmax15", "heads"),
+    ("near", "entmax", "blocks"),
+    ("key bias", "gumbel", "layout"),
+]
+ON_SDPA = [
+    ("general", "padding"),
+    ("alibi", "window and prefix"),
+    ("gaussian", "heads"),
+    ("cosine", "documents"),
+    ("kernel", "none"),
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    yield
+    torch._dynamo.reset()
+
+
+def compare(attend: Callable[..., tuple[Tensor, ...]], leaves: list[Tensor], *parameters: Tensor, by: str) -> int:
+    """One graph without breaks, and from it the same results, gradients and random numbers as without compiling.
+
+    Compiled by "eager", which runs what was traced, or by "aot_eager", which traces its gradient too. Returns how
+    many numbers the compiled call kept for its gradient.
+    """
+    compiled = torch.compile(attend, fullgraph=True, backend=by)
+    results, kept = [], []
+    for function in (compiled, attend):
+        torch.manual_seed(0)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(partial(_counted, sizes), lambda tensor: tensor):
+            outputs = function(*leaves)
+        loss = sum((output.double().cos().sum() for output in outputs if output.requires_grad), torch.zeros(()))
+        results.append((*outputs, *torch.autograd.grad(loss, [*leaves, *parameters], allow_unused=True)))
+        kept.append(sum(sizes))
+    for one, other in zip(*results, strict=True):
+        assert (one is None) == (other is None)
+        torch.testing.assert_close(one, other)
+    return kept[0]
+
+
+def _counted(sizes: list[int], tensor: Tensor) -> Tensor:
+    sizes.append(tensor.numel())
+    return tensor
+
+
+@pytest.mark.parametrize(("score", "normalize", "mask"), ON_STREAMED)
+def test_streamed_is_one_graph(score: str, normalize: str, mask: str) -> None:
+    call = {"score": SCORES[score](), "normalize": NORMALIZERS[normalize](), "mask": MASKS[mask]()}
+    offset = 0 if mask == "documents" else OFFSET
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        return (regard.attend(query, key, value, **call, offset=offset, backend="streamed"),)
+
+    compare(attend, inputs(), *learned(*call.values()), by="eager")
+
+
+@pytest.mark.parametrize(("score", "mask"), ON_SDPA)
+def test_sdpa_is_one_graph(score: str, mask: str) -> None:
+    call = {"score": SCORES[score](), "mask": MASKS[mask]()}
+    offset = 0 if mask == "documents" else OFFSET
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        return (regard.attend(query, key, value, **call, offset=offset, backend="sdpa"),)
+
+    compare(attend, inputs(), *learned(*call.values()), by="eager")
+
+
+def test_masks_are_made_inside() -> None:
+    lengths, offset = torch.tensor([KEYS, 3]), torch.tensor([OFFSET, 0])
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        mask: Mask = regard.Causal() & regard.Lengths(lengths)
+        return regard.attend(query, key, value, mask=mask, offset=offset), regard.attend(
+            query, key, value, score=regard.ScaledDot(), mask=regard.Documents([[4, 7]], [[6, 11]])
+        )
+
+    compare(attend, inputs(), by="eager")
+
+
+def test_every_observation_is_in_the_graph() -> None:
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        context, seen = regard.observe(query, key, value, mask=regard.Causal(), offset=OFFSET, record=RECORD)
+        return context, *tensors_of(seen).values()
+
+    compare(attend, inputs(), by="eager")
+
+
+def test_blocks_are_computed_anew_going_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled too, a large call keeps no matrix for its gradient, and dropout drops the same weights."""
+    monkeypatch.setattr(streamed, "BLOCK", {"cpu": 24 * KEYS})  # scores
+    monkeypatch.setattr(streamed, "KEPT", 0)
+    queries = 2 * 24
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        return (regard.attend(query, key, value, mask=regard.Causal(), dropout=0.4),)
+
+    leaves = [torch.randn(1, 1, length, 2, requires_grad=True) for length in (queries, KEYS, KEYS)]
+    assert compare(attend, leaves, by="aot_eager") < queries * KEYS / 2
+
+
+def test_one_graph_serves_many_sizes() -> None:
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Callable:
+        graphs.append(graph)
+        return graph.forward
+
+    def attend(query: Tensor, lengths: Tensor) -> Tensor:
+        return regard.attend(query, query, query, mask=regard.Causal() & regard.Lengths(lengths), backend="sdpa")
+
+    compiled = torch.compile(attend, fullgraph=True, dynamic=True, backend=backend)
+    for batch, length in ((3, 5), (5, 11), (7, 13)):
+        arguments = torch.randn(batch, 2, length, 4), torch.arange(batch)
+        torch.testing.assert_close(compiled(*arguments), attend(*arguments))
+    assert len(graphs) == 1
+
+
+@pytest.mark.requires("compiler")
+def test_inductor() -> None:
+    """Torch's own compiler, which writes C++: slow enough for one small call."""
+
+    def attend(inputs: Tensor, lengths: Tensor) -> Tensor:
+        return regard.attend(inputs, inputs, inputs, mask=regard.Causal() & regard.Lengths(lengths), backend="sdpa")
+
+    options = {"cpp.simdlen": 1, "cpp_cache_precompile_headers": False, "compile_threads": 1}
+    arguments = torch.randn(2, 3, 5, 7), torch.tensor([5, 0])
+    torch.testing.assert_close(torch.compile(attend, fullgraph=True, options=options)(*arguments), attend(*arguments))
+
+
+class Model(nn.Module):
+    """An encoder of padded rows, on sdpa, and causal attention turned by positions, with grouped heads, on streamed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shape = Layers(dim=12, heads=3, feed_forward=17, layers=1, backend="sdpa")
+        self.encoder = Encoder(Embedding(nn.Embedding(23, 12), shape), shape)
+        self.causal, rotary = regard.Causal(), regard.nn.Rotary(4)
+        self.attention = regard.nn.MultiHeadAttention(12, 3, kv_heads=1, rotary=rotary, backend="streamed")
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        return self.attention(self.encoder(tokens, lengths), mask=self.causal)
+
+
+def test_a_model_is_exported(tmp_path: Path) -> None:
+    """The program traced at one size gives the same at others, in torch and, as ONNX, in ONNX Runtime."""
+    model = Model().eval()
+    sizes = [
+        (torch.randint(23, (2, 7)), torch.tensor([7, 3])),
+        (torch.randint(23, (3, 11)), torch.tensor([11, 0, 5])),  # the second row is nothing but padding
+    ]
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    program = torch.export.export(model, sizes[0], dynamic_shapes=({0: batch, 1: length}, {0: batch}))
+
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(program, dynamo=True, verbose=False).save(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_inputs()]
+    for arguments in sizes:
+        with torch.no_grad():
+            expected = model(*arguments)
+            torch.testing.assert_close(program.module()(*arguments), expected)
+        (answer,) = session.run(None, dict(zip(names, (tensor.numpy() for tensor in arguments), strict=True)))
+        np.testing.assert_allclose(answer, expected.numpy(), rtol=1e-4, atol=1e-5)
