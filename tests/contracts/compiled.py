@@ -113,6 +113,13 @@ def test_masks_are_made_inside() -> None:
     compare(attend, inputs(), by="eager")
 
 
+def test_the_drop_in_is_one_graph() -> None:
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        return (regard.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True),)
+
+    compare(attend, inputs(), by="eager")
+
+
 def test_every_observation_is_in_the_graph() -> None:
     def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         context, seen = regard.observe(query, key, value, mask=regard.Causal(), offset=OFFSET, record=RECORD)
