@@ -15,7 +15,7 @@ from regard.attention.scores import Score
 from regard.attention.similarities import Kernel
 from regard.attention.terms import Bias
 
-LARGEST = 2**27  # pairs of a mask or a term that a backend without LARGE may hold as a tensor
+LARGEST = 2**24  # pairs of a mask or a term that a backend without LARGE may hold as a tensor
 
 
 class Feature(Enum):
@@ -107,7 +107,7 @@ def needs(call: Call) -> frozenset[Feature]:
     terms = score.terms()
     shared = call.mask is None or (shares_keys(call.mask) and not torch.compiler.is_compiling())
     bare = isinstance(call.mask, Causal) or call.mask is None
-    pairs = place.batch * place.heads * place.queries * place.keys
+    pairs = place.heads * place.queries * place.keys  # of one batch row: most masks and terms are the same for all
     large = not torch.compiler.is_exporting() and pairs > LARGEST  # an exported graph is one for all sizes
     asked = {
         _form(score): True,

@@ -75,74 +75,71 @@ class Part:
 
 def _compute(part: Part, query: Tensor, key: Tensor, value: Tensor) -> Piece:
     """A part: with the graph that torch makes where that is small, and otherwise computed anew going back."""
-    call = part.call
-    if not (torch.is_grad_enabled() and part.sizes.anew):
-        return _forward(part, query, key, value)
-    learned = None if torch.compiler.is_compiling() else _learned(call)
+    graph = torch.is_grad_enabled()
+    if torch.compiler.is_compiling() or (graph and not part.sizes.anew):
+        return _graphed(part, query, key, value)
+    if not graph:
+        return _named(*_passed(part, query, key, value))
+    learned = _learned(part.call)
     if learned is None:
-        return _checkpointed(part, query, key, value)
-    layout: list[str] = []  # the name of each tensor that was recorded: two of one name are keys and weights
-    context, *tensors = _Anew.apply(part, layout, query, key, value, *learned)
+        return _graphed(part, query, key, value)
+    layout: list[str] = []
+    return _named(layout, _Anew.apply(part, layout, query, key, value, *learned))
+
+
+def _graphed(part: Part, query: Tensor, key: Tensor, value: Tensor) -> Piece:
+    """A part with its graph. Large ones are checkpointed by torch's own means, which torch.compile understands, and
+    which find every tensor that a score or a normaliser of the user's own may hold."""
+    contexts: list[Tensor] = []
+    pieces: dict[str, list[Any]] = {name: [] for name in part.call.record}
+    for numbers, some in part.blocks(query):
+        arguments = (part, numbers, some, key, value)
+        if torch.is_grad_enabled() and part.sizes.anew:
+            context, seen = checkpoint(_block, *arguments, use_reentrant=False, preserve_rng_state=False)
+        else:
+            context, seen = _block(*arguments)
+        contexts.append(context)
+        for name, piece in seen.items():
+            adds = part.call.record[name].adds and pieces[name]
+            pieces[name] = [pieces[name][0] + piece] if adds else [*pieces[name], piece]
+    whole = contexts[0] if len(contexts) == 1 else torch.cat(contexts, 2)
+    return whole, {name: join(found, 2) for name, found in pieces.items()}
+
+
+def _passed(part: Part, query: Tensor, key: Tensor, value: Tensor) -> tuple[list[str], list[Tensor]]:
+    """A part without a graph: the names of what was recorded, and the context followed by its tensors.
+
+    Results are written to where they stay. Blocks go from the last to the first: under a causal mask each then fits
+    into the memory that the one before has left. Small things that stay, and blocks that grow, would tear it to pieces.
+    """
+    layout: list[str] = []
+    whole: list[Tensor] = []
+    for numbers, some in reversed(list(part.blocks(query))):
+        context, seen = _block(part, numbers, some, key, value)
+        pieces = [context, *_flat(seen)]
+        if not whole:
+            layout = [name for name, result in seen.items() for _ in _flat({name: result})]
+            adds = [False, *(part.call.record[name].adds for name in layout)]
+            whole = [
+                torch.zeros_like(piece) if add else piece.new_empty(*piece.shape[:2], query.shape[2], *piece.shape[3:])
+                for piece, add in zip(pieces, adds, strict=True)
+            ]
+        for total, piece, add in zip(whole, pieces, adds, strict=True):
+            if add:
+                total.add_(piece)
+            else:
+                total[:, :, numbers] = piece
+        del context, seen, pieces, piece
+    return layout, whole
+
+
+def _named(layout: Sequence[str], tensors: Sequence[Tensor]) -> Piece:
+    """The context, and what was recorded by name: two tensors of one name are keys and weights."""
+    context, *recorded = tensors
     seen: Seen = {}
-    for name, tensor in zip(layout, tensors, strict=True):
+    for name, tensor in zip(layout, recorded, strict=True):
         seen[name] = TopKeys(seen[name], tensor) if name in seen else tensor  # type: ignore[arg-type]
     return context, seen
-
-
-def _forward(part: Part, query: Tensor, key: Tensor, value: Tensor) -> Piece:
-    """Block by block, and each block's results put where they belong before the next one begins.
-
-    Small results that stay would lie between the large ones that go, and keep the memory of every block in pieces.
-    """
-    graph = torch.is_grad_enabled()
-    contexts, seen = [], _Seen(part.call)
-    for numbers, some in part.blocks(query):
-        context, piece = _block(part, numbers, some, key, value)
-        contexts.append(context if graph else context.clone())
-        seen.add(piece, keep=graph)
-        del context, piece
-    return contexts[0] if len(contexts) == 1 else torch.cat(contexts, 2), seen.whole()
-
-
-def _checkpointed(part: Part, query: Tensor, key: Tensor, value: Tensor) -> Piece:
-    """The same by torch's own means: for torch.compile, and for a score or normaliser of the user's own.
-
-    It finds every tensor that such a one may hold, where `_Anew` has to be told of them.
-    """
-    contexts, seen = [], _Seen(part.call)
-    for numbers, some in part.blocks(query):
-        context, piece = checkpoint(
-            _block, part, numbers, some, key, value, use_reentrant=False, preserve_rng_state=False
-        )
-        contexts.append(context)
-        seen.add(piece, keep=True)
-    return torch.cat(contexts, 2), seen.whole()
-
-
-class _Seen:
-    """What was recorded, growing block by block."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.pieces: dict[str, list[Any]] = {name: [] for name in call.record}
-
-    def add(self, seen: Seen, *, keep: bool) -> None:
-        """The next block's; without `keep`, copied to where the block's other memory was."""
-        for name, piece in seen.items():
-            pieces = self.pieces[name]
-            if self.call.record[name].adds and pieces:
-                pieces[0] = pieces[0] + piece if keep else pieces[0].add_(piece)
-            else:
-                pieces.append(piece if keep else _copied(piece))
-
-    def whole(self) -> Seen:
-        return {name: join(pieces, 2) for name, pieces in self.pieces.items()}
-
-
-def _copied(piece: Tensor | TopKeys) -> Tensor | TopKeys:
-    if isinstance(piece, TopKeys):
-        return TopKeys(piece.keys.clone(), piece.weights.clone())
-    return piece.clone()
 
 
 def _flat(seen: Seen) -> list[Tensor]:
@@ -176,15 +173,15 @@ class _Anew(torch.autograd.Function):
     def forward(
         ctx: Any, part: Part, layout: list[str], query: Tensor, key: Tensor, value: Tensor, *learned: Tensor
     ) -> tuple[Tensor, ...]:
-        context, seen = _forward(part, query, key, value)
+        names, tensors = _passed(part, query, key, value)
+        layout += names
+        items = [part.call.record[name] for name in names]
         ctx.save_for_backward(query, key, value, *learned)
-        layout += [name for name, result in seen.items() for _ in _flat({name: result})]
-        items = [part.call.record[name] for name in layout]
         ctx.part, ctx.adds = part, [False, *(item.adds for item in items)]
         ctx.set_materialize_grads(False)
-        flat = _flat(seen)
-        ctx.mark_non_differentiable(*(x for x, item in zip(flat, items, strict=True) if not item.has_gradient))
-        return context, *flat
+        recorded = zip(tensors[1:], items, strict=True)
+        ctx.mark_non_differentiable(*(tensor for tensor, item in recorded if not item.has_gradient))
+        return tuple(tensors)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -192,7 +189,7 @@ class _Anew(torch.autograd.Function):
         if torch.is_grad_enabled():  # a second derivative is wanted, and so the graph of everything
             # Views: a key that is the value too is two inputs.
             inputs = [*(tensor.view_as(tensor) for tensor in tensors[:3]), *tensors[3:]]
-            found = _gradients(_forward(part, *inputs[:3]), gradients, inputs, create_graph=True)
+            found = _gradients(_graphed(part, *inputs[:3]), gradients, inputs, create_graph=True)
         else:
             found = _summed(part, tensors, gradients, ctx.adds)
         return None, None, *found
@@ -226,7 +223,7 @@ def _summed(
     query, key, value, *learned = tensors
     totals = [torch.zeros_like(tensor) for tensor in tensors]
     key, value = key.detach().requires_grad_(), value.detach().requires_grad_()
-    for numbers, some in part.blocks(query.detach()):
+    for numbers, some in reversed(list(part.blocks(query.detach()))):
         of_block = [
             gradient if gradient is None or added else gradient[:, :, numbers]
             for gradient, added in zip(gradients, adds, strict=True)
@@ -237,6 +234,7 @@ def _summed(
         for number, gradient in enumerate(found):
             if gradient is not None:
                 (totals[number] if number else totals[0][:, :, numbers]).add_(gradient)
+        del found, gradient, leaves
     return totals
 
 
