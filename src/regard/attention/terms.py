@@ -331,8 +331,8 @@ def check_one_sequence(what: object, place: Place, remedy: str) -> None:
     if isinstance(place.offset, Tensor) or place.documents is not None:
         return
     if place.offset + place.queries > place.keys or (place.offset == 0 and place.queries != place.keys):
+        cached = f"; with a cache of earlier keys give offset={place.keys - place.queries}"
         raise ValueError(
             f"{what!r} reads positions of one sequence, but {place.queries} queries at offset {place.offset} and "
-            f"{place.keys} keys are none: in cross-attention give {remedy}; with a cache of earlier keys give "
-            f"offset={place.keys - place.queries}"
+            f"{place.keys} keys are none: in cross-attention give {remedy}{cached if place.keys > place.queries else ''}"
         )
