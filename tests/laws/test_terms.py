@@ -269,8 +269,10 @@ def test_positions_of_two_sequences_have_to_be_given(name: str, queries: int, of
     remedy = "a score without relative positions" if relative else "query_positions=..., key_positions=..."
     text = (
         f"{what!r} reads positions of one sequence, but {queries} queries at offset {offset} and 17 keys are none: in "
-        f"cross-attention give {remedy}; with a cache of earlier keys give offset={17 - queries}"
+        f"cross-attention give {remedy}"
     )
+    if queries < 17:
+        text += f"; with a cache of earlier keys give offset={17 - queries}"
     with refuses(ValueError, text):
         regard.attend(*inputs(queries=queries), score=score, offset=offset)
 

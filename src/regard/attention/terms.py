@@ -331,8 +331,9 @@ def check_one_sequence(what: object, place: Place, remedy: str) -> None:
     if isinstance(place.offset, Tensor) or place.documents is not None:
         return
     if place.offset + place.queries > place.keys or (place.offset == 0 and place.queries != place.keys):
-        cached = f"; with a cache of earlier keys give offset={place.keys - place.queries}"
+        earlier = place.keys - place.queries
+        cached = f"; with a cache of earlier keys give offset={earlier}" if earlier > 0 else ""
         raise ValueError(
             f"{what!r} reads positions of one sequence, but {place.queries} queries at offset {place.offset} and "
-            f"{place.keys} keys are none: in cross-attention give {remedy}{cached if place.keys > place.queries else ''}"
+            f"{place.keys} keys are none: in cross-attention give {remedy}{cached}"
         )
