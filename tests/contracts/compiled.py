@@ -129,13 +129,13 @@ def test_every_observation_is_in_the_graph() -> None:
 
 
 def test_blocks_are_computed_anew_going_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled too, a large call keeps no matrix for its gradient, and dropout drops the same weights."""
+    """Compiled too, a large call keeps no matrix for its gradient; and dropout drops the same weights each time."""
     monkeypatch.setattr(streamed, "BLOCK", {"cpu": 24 * KEYS})  # scores
     monkeypatch.setattr(streamed, "KEPT", 0)
     queries = 2 * 24
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        return (regard.attend(query, key, value, mask=regard.Causal(), dropout=0.4),)
+        return (regard.attend(query, key, value, dropout=0.4),)
 
     leaves = [torch.randn(1, 1, length, 2, requires_grad=True) for length in (queries, KEYS, KEYS)]
     assert compare(attend, leaves, by="aot_eager") < queries * KEYS / 2
