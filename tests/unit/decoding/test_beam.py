@@ -58,9 +58,10 @@ def plain_beam(model: torch.nn.Module, source: Tensor, length: Tensor, options: 
         ]
         finished.sort(key=lambda pair: -pair[0])
         beams = [pair for pair in candidates if pair[1][-1] != END][: options.width]
-        bound = max((total for total, _ in beams), default=-math.inf) / options.max_length**options.length_penalty
-        best = finished[: options.n_best]
-        if len(finished) >= options.width or (len(best) == options.n_best and best[-1][0] >= bound):
+        top = max((total for total, _ in beams), default=-math.inf)
+        here, bound = (top / length**options.length_penalty for length in (size, options.max_length))
+        worst = finished[options.n_best - 1][0] if len(finished) >= options.n_best else -math.inf
+        if worst >= bound or (len(finished) >= options.width and worst >= here):
             break
     cut = [(total / size**options.length_penalty, tokens, False) for total, tokens in beams]
     return [*((score, tokens, True) for score, tokens in finished), *cut][: options.n_best]
