@@ -22,7 +22,10 @@ _NOISE = 0x5851F42D4C957F2D  # tells the stream of `uniform` from that of `keep`
 
 def draw_seed() -> int:
     """One 64-bit seed from torch's default (CPU) generator, so that `torch.manual_seed` decides it."""
-    return int(torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64))
+    seed = torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
+    if torch.compiler.is_compiling():  # a graph knows no number: the tensor stands for it
+        return seed  # type: ignore[return-value]
+    return int(seed)
 
 
 def mix(x: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
@@ -40,9 +43,22 @@ def bits(
     key: Int[Tensor, "..."],
 ) -> Int[Tensor, "..."]:
     """32 random bits (as int64 in [0, 2^32)) for each place; the four index tensors broadcast."""
+    if torch.compiler.is_compiling():
+        return _bits(seed, batch, head, query, key)
     low, high = seed & _WORD, (seed >> 32) & _WORD
     row = mix((mix((mix(low ^ batch) + head) & _WORD ^ high) + query) & _WORD)
     return mix((mix(key ^ mix(row)) + row) & _WORD)
+
+
+@torch.library.custom_op("regard::bits", mutates_args=())
+def _bits(seed: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    """`bits` as one operator of a compiled graph, for which torch would write out every word anew at each use."""
+    return bits(int(seed), batch, head, query, key)
+
+
+@_bits.register_fake
+def _(seed: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return key.new_empty(torch.broadcast_shapes(batch.shape, head.shape, query.shape, key.shape))
 
 
 def keep(
