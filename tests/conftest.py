@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
 
@@ -150,6 +151,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def fixed_seed() -> None:
     """Every test starts from the same state of torch's generator, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the check of every shape, which would answer before the library's own words, or slow many calls down."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

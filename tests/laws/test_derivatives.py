@@ -1,8 +1,7 @@
 """First and second derivatives of the reference, against finite differences."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -15,13 +14,7 @@ OPTIONS = {"heads": 2, "dtype": torch.float64}
 MASK = regard.Dense(torch.tensor([[True, True, False], [False, False, False]]))  # the second query sees nothing
 
 
-@pytest.fixture(autouse=True)
-def unchecked() -> Iterator[None]:
-    """Without the run-time check of shapes: finite differences call the same thing thousands of times."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
+pytestmark = pytest.mark.usefixtures("unchecked")  # finite differences call the same thing thousands of times
 
 
 def inputs(width: int = 2, kv_heads: int = 1) -> list[Tensor]:

@@ -10,6 +10,8 @@ from torch import Tensor
 import regard
 from regard.attention.backends import streamed
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # hundreds of blocks; other tests check their shapes
+
 # Numbers of a block: of one query, of some, of some heads, of some batch rows; all of the call is at once.
 SIZES = (1, 100, 700, 2000)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -80,9 +79,3 @@ def case(request) -> Case:
     target = torch.randint(4, TARGET_VOCABULARY, (3, 5))
     target[:, 0] = START
     return Case(model=model, cross=kind.cross, source=source, source_lengths=lengths, target=target)
-
-
-@pytest.fixture
-def unchecked(monkeypatch) -> None:
-    """Without the check of every shape, for hundreds of steps through code whose shapes other tests check."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
