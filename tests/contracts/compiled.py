@@ -189,6 +189,22 @@ class Model(nn.Module):
         return self.attention(self.encoder(tokens, lengths), mask=self.causal)
 
 
+def test_a_model_in_training_is_one_graph() -> None:
+    shape = Layers(dim=12, heads=3, feed_forward=17, layers=2, dropout=0.4)
+    model = Encoder(Embedding(nn.Embedding(23, 12), shape), shape)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    batch = torch.randint(23, (5, 7)), torch.tensor([7, 3, 1, 7, 0])
+    for training in (False, True):
+        model.train(training)
+        results = [compiled(*batch), compiled(*batch), model(*batch)]
+        if training:
+            assert not torch.equal(*results[:2]), "dropout drew nothing"
+            results[0].square().sum().backward()
+            assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
+        else:
+            torch.testing.assert_close(results[0], results[2])
+
+
 def test_a_model_is_exported(tmp_path: Path) -> None:
     """The program traced at one size gives the same at others, in torch and, as ONNX, in ONNX Runtime."""
     model = Model().eval()
