@@ -10,6 +10,7 @@
 #   TORCH="torch==2.14.0 --index-url URL"              ... from another index, such as a CUDA build's
 #   DEMO="--epochs 2"                                  arguments of `regard demo`
 #   PYTEST="tests/contracts -n 2"                      arguments of pytest
+#   REGARD_NATIVE=off                                  no C++ kernels (auto: where they can be built; require: or fail)
 # pip's own variables and configuration apply as always.
 
 PYTHON ?= python3
@@ -18,6 +19,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?=
 PYTEST ?=
+
+# Where there is a compiler the tests want its kernels: a broken one must not pass as an installation without.
+test $(VENV)/.installed-test: export REGARD_NATIVE ?= $(shell command -v c++ >/dev/null && echo require || echo auto)
 
 .PHONY: demo test lint docs clean
 .DELETE_ON_ERROR:
@@ -40,9 +44,9 @@ docs: $(VENV)/.installed-docs
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
-# One stamp for each extra of pyproject.toml: nothing is installed twice until pyproject.toml, constraints.txt or
-# TORCH change.
-$(VENV)/.installed-%: $(VENV)/constraints.txt pyproject.toml
+# One stamp for each extra of pyproject.toml: nothing is installed twice until pyproject.toml, constraints.txt, TORCH
+# or the kernels' sources change.
+$(VENV)/.installed-%: $(VENV)/constraints.txt pyproject.toml CMakeLists.txt $(shell find csrc -type f)
 	$(BIN)/python -m pip install --quiet --constraint $(VENV)/constraints.txt --editable ".[$*]"
 	@touch $@
 

@@ -3,8 +3,9 @@
     python benchmarks/attention_memory.py                         # by length, for three kinds
     python benchmarks/attention_memory.py --every --lengths 32768  # every score and normaliser, on `streamed`
 
-One head; queries and keys of the same number, 64 wide. The figure is what the process held at its highest beyond what
-it held with its inputs and their gradients made, in MB; a dash where more than `--limit` MB would be needed.
+One head; queries and keys of the same number, 64 wide (8 for a network, which reads both of a pair). The figure is what
+the process held at its highest beyond what it held with its inputs and their gradients made, in MB; a dash where more
+than `--limit` MB would be needed.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from timing import machine
 
 import regard
 
-WIDTH, HIDDEN = 64, 16
+WIDTH, NARROW, HIDDEN = 64, 8, 4
 SCORES: dict[str, Callable[[int], regard.Score]] = {
     "dot": lambda keys: regard.ScaledDot(),
     "general": lambda keys: regard.General(WIDTH),
@@ -28,7 +29,7 @@ SCORES: dict[str, Callable[[int], regard.Score]] = {
     "cosine": lambda keys: regard.Cosine(),
     "gaussian": lambda keys: regard.Gaussian(4.0),
     "kernel": lambda keys: regard.Kernel(),
-    "network": lambda keys: regard.Network(torch.nn.Sequential(torch.nn.Linear(2 * WIDTH, 1))),
+    "network": lambda keys: regard.Network(torch.nn.Sequential(torch.nn.Linear(2 * NARROW, 1))),
     "relative keys": lambda keys: regard.RelativeKeys(WIDTH, 16),
     "soft cap": lambda keys: regard.SoftCap(regard.ScaledDot(), 30.0),
     "alibi": lambda keys: regard.ScaledDot() + regard.Alibi(1),
@@ -68,7 +69,8 @@ def measure(backend: str, score: str, normalize: str, length: int, observed: boo
 def call(backend: str, score: str, normalize: str, length: int, observed: bool) -> Callable[[], None]:
     """The call, with its inputs made."""
     torch.manual_seed(0)
-    tensors = [torch.randn(1, 1, length, WIDTH, requires_grad=True) for _ in range(3)]
+    width = NARROW if score == "network" else WIDTH
+    tensors = [torch.randn(1, 1, length, width, requires_grad=True) for _ in range(3)]
     for tensor in tensors:
         tensor.grad = torch.zeros_like(tensor)
     options = {"score": SCORES[score](length), "normalize": NORMALIZERS[normalize](), "backend": backend}
@@ -101,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096, 16384, 65536])
     parser.add_argument("--every", action="store_true", help="every score with softmax, every normaliser with dot")
+    parser.add_argument("--only", nargs="+", help="the rows of these scores and normalisers")
     parser.add_argument("--limit", type=float, default=12000.0, help="MB that a call may take (default: %(default)s)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -118,6 +121,8 @@ def main() -> None:
             for observed in (False, True)
             for backend in ("reference", "streamed")
         ]
+    if options.only:
+        cases = [case for case in cases if {case[1], case[2]} & set(options.only)]
     print("| score | normaliser | observed | backend | " + " | ".join(f"{n:,}" for n in options.lengths) + " |")
     print("|---|---|---|---|" + "---|" * len(options.lengths))
     for backend, score, normalize, observed in cases:

@@ -12,12 +12,17 @@ to get it. Where `REGARD_REQUIRE` names the need (`REGARD_REQUIRE=browser,gpu`),
 """
 
 import os
+import platform
 import shutil
+import subprocess
+import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis
 import jaxtyping
@@ -50,7 +55,18 @@ def has_compiler() -> bool:
     return any(map(shutil.which, names)) and Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
+def has_kernels() -> bool:
+    """Asked in a process of its own: `regard` is not imported here."""
+    code = "import sys; from regard.ops.native import ABSENT; sys.exit(bool(ABSENT))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
 REQUIREMENTS = {
+    "native": Requirement(
+        present=cache(has_kernels),
+        reason="this installation has no native kernels",
+        remedy="install g++ (Debian: apt-get install g++ python3-dev), then: make clean test",
+    ),
     "browser": Requirement(
         present=lambda: find_browser() is not None,
         reason=f"none of {', '.join(BROWSERS)} is on the PATH",
@@ -76,12 +92,25 @@ REQUIREMENTS = {
         reason="there is no C++ compiler, or there are no headers of Python",
         remedy="install both (Debian: apt-get install g++ python3-dev)",
     ),
+    "cmake": Requirement(
+        present=lambda: shutil.which("cmake") is not None,
+        reason="there is no cmake on the PATH",
+        remedy="install it (Debian: apt-get install cmake)",
+    ),
+    "qemu": Requirement(
+        present=lambda: shutil.which("qemu-x86_64") is not None and platform.machine() == "x86_64",
+        reason="there is no emulator of another x86-64 processor (qemu-x86_64)",
+        remedy="install it (Debian: apt-get install qemu-user)",
+    ),
     "git": Requirement(
         present=lambda: shutil.which("git") is not None and (ROOT / ".git").exists(),
         reason="this is no git checkout, or git is not installed",
         remedy="run the tests of a clone",
     ),
 }
+
+
+_NO_PARAMETERS = SimpleNamespace(params={})
 
 
 class TorchGenerator:
@@ -114,6 +143,13 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
     hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
     hypothesis.register_random(TORCH_GENERATOR)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that is given the backend "native" requires it."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "native" in getattr(item, "callspec", _NO_PARAMETERS).params.values():
+            item.add_marker(pytest.mark.requires("native"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -66,38 +66,45 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     return drawn
 
 
-def draw(heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
-    query = torch.randn(3, heads, 5, 3, dtype=torch.float64)
-    key, value = torch.randn(2, 3, heads, 7, 3, dtype=torch.float64)
+def draw(heads: int = 2, *, backend: str = "reference") -> tuple[Tensor, Tensor, Tensor]:
+    dtype = torch.float64 if Feature.FLOAT64 in TABLE[backend] else torch.float32
+    query = torch.randn(3, heads, 5, 3, dtype=dtype)
+    key, value = torch.randn(2, 3, heads, 7, 3, dtype=dtype)
     return query, key, value
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    """To a few units of rounding."""
+    few = (1e4 if one.dtype == torch.float64 else 20) * torch.finfo(one.dtype).eps
+    torch.testing.assert_close(one, other, rtol=few, atol=few)
 
 
 @pytest.mark.parametrize("backend", ABLE)
 def test_dropped_are_the_weights_that_the_contract_names(backend: str, seeds: list[int]) -> None:
-    query, key, value = draw()
+    query, key, value = draw(backend=backend)
     _, seen = regard.observe(query, key, value, record=[regard.Weights()])
     for dropout in (0.1, 0.5, 0.9):
         context = regard.attend(query, key, value, dropout=dropout, backend=backend)
         mask = kept(seeds[-1], dropout, (3, 2, 5, 7))
-        torch.testing.assert_close(context, (seen.weights * mask / (1 - dropout)) @ value, rtol=1e-12, atol=1e-12)
+        close(context, (seen.weights * mask / (1 - dropout)) @ value)
     assert len(set(seeds)) == 3
 
 
 @pytest.mark.parametrize("backend", ABLE)
 def test_the_backward_pass_drops_the_same(backend: str, seeds: list[int]) -> None:
-    query, key, value = draw()
+    query, key, value = draw(backend=backend)
     value.requires_grad_()
     context = regard.attend(query, key, value, dropout=0.5, backend=backend)
     (gradient,) = torch.autograd.grad(context.sum(), value)
     _, seen = regard.observe(query, key, value, record=[regard.Weights()])
     mask = kept(seeds[-1], 0.5, (3, 2, 5, 7))
     expected = (seen.weights * mask * 2).sum(-2).unsqueeze(-1).expand_as(value)
-    torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12)
+    close(gradient, expected)
 
 
 @pytest.mark.parametrize("backend", ABLE)
 def test_manual_seed_decides(backend: str) -> None:
-    query, key, value = draw()
+    query, key, value = draw(backend=backend)
 
     def contexts() -> Tensor:
         return torch.stack([regard.attend(query, key, value, dropout=0.5, backend=backend) for _ in range(3)])
@@ -122,9 +129,9 @@ def test_without_dropout_nothing_is_drawn() -> None:
     assert not torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("backend", ABLE)
+@pytest.mark.parametrize("backend", [name for name in ABLE if Feature.OBSERVE in TABLE[name]])
 def test_recording_draws_nothing_and_sees_the_weights_before_dropout(backend: str) -> None:
-    query, key, value = draw()
+    query, key, value = draw(backend=backend)
     record = [regard.Weights(), regard.Entropy(), regard.TopK(2)]
     torch.manual_seed(7)
     expected = [regard.attend(query, key, value, dropout=0.5, backend=backend) for _ in range(2)]
@@ -150,12 +157,12 @@ def test_expectation_of_the_context_is_the_context() -> None:
 @pytest.mark.parametrize("backend", ABLE)
 def test_a_row_alone_keeps_what_its_first_rows_keep(backend: str) -> None:
     """What is kept does not depend on how many rows, heads, queries or keys there are."""
-    query, key, value = draw()
+    query, key, value = draw(backend=backend)
     torch.manual_seed(11)
     whole = regard.attend(query, key, value, dropout=0.4, backend=backend)
     torch.manual_seed(11)
     part = regard.attend(query[:2, :1, :3], key[:2, :1], value[:2, :1], dropout=0.4, backend=backend)
-    torch.testing.assert_close(part, whole[:2, :1, :3], rtol=1e-12, atol=1e-12)
+    close(part, whole[:2, :1, :3])
 
 
 # The numbers themselves

@@ -4,20 +4,32 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws.scenes import Scene, expressions, few, scenes
+from tests.laws.scenes import Meaning, Scene, expressions, few, scenes
 from torch import Tensor
 
 import regard
 from regard.attention.capabilities import TABLE, Feature
+from regard.attention.lowering import lower_mask
 
 STRANGE = (torch.nan, torch.inf, -torch.inf)
 PROMISED = [name for name, features in TABLE.items() if Feature.HIDDEN_NAN in features]
 
 
-def draw(scene: Scene) -> list[Tensor]:
-    query = torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=torch.float64)
-    key = torch.randn(scene.batch, scene.heads, scene.keys, 3, dtype=torch.float64)
-    return [query, key, torch.randn(scene.batch, scene.heads, scene.keys, 5, dtype=torch.float64)]
+def dtype_of(backend: str) -> torch.dtype:
+    return torch.float64 if Feature.FLOAT64 in TABLE[backend] else torch.float32
+
+
+def draw(scene: Scene, backend: str) -> list[Tensor]:
+    lengths, widths = (scene.queries, scene.keys, scene.keys), (3, 3, 5)
+    return [
+        torch.randn(scene.batch, scene.heads, length, width, dtype=dtype_of(backend))
+        for length, width in zip(lengths, widths, strict=True)
+    ]
+
+
+def runs(backend: str, drawn: Meaning, scene: Scene) -> bool:
+    """Whether the backend takes masks such as this one."""
+    return Feature.PATTERN in TABLE[backend] or lower_mask(drawn.mask, scene.place()).bounds is not None
 
 
 def test_the_reference_promises_it() -> None:
@@ -33,43 +45,48 @@ def test_what_nobody_may_see_reaches_nothing(backend: str, data: st.DataObject) 
     strange = data.draw(st.sampled_from(STRANGE))
     score: regard.Score = regard.ScaledDot()
     if data.draw(st.booleans()):
-        score = regard.Additive(3, 2, heads=scene.heads, dtype=torch.float64)
+        options = {"heads": scene.heads, "dtype": dtype_of(backend)}
+        score = regard.Additive(3, 2, **options) if Feature.ADDITIVE in TABLE[backend] else regard.General(3, **options)
+    if not runs(backend, drawn, scene):
+        return
     sees = drawn.matrix(scene)
-    clean = draw(scene)
+    clean = draw(scene, backend)
     dirty = [tensor.clone() for tensor in clean]
     dirty[0][~sees.any(-1)] = strange
     for tensor in dirty[1:]:
         tensor[~sees.any(-2)] = strange
-    probe = torch.randn(scene.batch, scene.heads, scene.queries, 5, dtype=torch.float64)
+    probe = torch.randn(scene.batch, scene.heads, scene.queries, 5, dtype=dtype_of(backend))
     results = []
     for tensors in (clean, dirty):
         learned = list(score.parameters()) if isinstance(score, torch.nn.Module) else []
         leaves = [tensor.requires_grad_() for tensor in tensors] + learned
-        context, seen = regard.observe(
-            *tensors,
-            score=score,
-            mask=drawn.mask,
-            offset=scene.offsets,
-            record=[regard.Entropy(), regard.Received(), regard.LogSumExp()],
-            backend=backend,
-        )
-        loss = (context * probe).sum() + seen.entropy.sum() + seen.received.square().sum()
-        loss = loss + seen.logsumexp[sees.any(-1)].sum()
+        call = {"score": score, "mask": drawn.mask, "offset": scene.offsets, "backend": backend}
+        if Feature.OBSERVE in TABLE[backend]:
+            record = [regard.Entropy(), regard.Received(), regard.LogSumExp()]
+            context, seen = regard.observe(*tensors, record=record, **call)
+            loss = (context * probe).sum() + seen.entropy.sum() + seen.received.square().sum()
+            loss = loss + seen.logsumexp[sees.any(-1)].sum()
+        else:
+            context, seen = regard.attend(*tensors, **call), {}
+            loss = (context * probe).sum()
         gradients = torch.autograd.grad(loss, leaves)
         results.append([context, *seen.values(), *gradients])
     for expected, given_ in zip(*results, strict=True):
-        assert torch.equal(given_, expected)
+        if backend == "native":  # which goes pair by pair where it meets a NaN
+            torch.testing.assert_close(given_, expected)
+        else:
+            assert torch.equal(given_, expected)
 
 
-@pytest.mark.parametrize("backend", PROMISED)
+@pytest.mark.parametrize("backend", [name for name in PROMISED if Feature.PATTERN in TABLE[name]])
 @few
 @given(data=st.data())
 def test_heads_that_share_a_key_hide_it_for_themselves(backend: str, data: st.DataObject) -> None:
     """A strange key that only some heads of a group may see is hidden from the others, forward and backward."""
     seed = data.draw(st.integers(0, 999))
     allowed = torch.rand(2, 6, 5, 7, generator=torch.Generator().manual_seed(seed)) < 0.3
-    query = torch.randn(2, 6, 5, 3, dtype=torch.float64, requires_grad=True)
-    key, value = torch.randn(2, 2, 2, 7, 3, dtype=torch.float64)
+    query = torch.randn(2, 6, 5, 3, dtype=dtype_of(backend), requires_grad=True)
+    key, value = torch.randn(2, 2, 2, 7, 3, dtype=dtype_of(backend))
     data.draw(st.sampled_from((key, value)))[1, 0, 4] = torch.nan
     context = regard.attend(query, key, value, mask=regard.Dense(allowed), backend=backend)
     expected = torch.zeros(2, 6, 5, dtype=torch.bool)
@@ -87,8 +104,10 @@ def test_heads_that_share_a_key_hide_it_for_themselves(backend: str, data: st.Da
 def test_what_may_be_seen_reaches_those_who_see_it(backend: str, which: str, data: st.DataObject) -> None:
     scene = data.draw(scenes())
     drawn = data.draw(expressions(scene))
+    if not runs(backend, drawn, scene):
+        return
     sees = drawn.matrix(scene)
-    query, key, value = draw(scene)
+    query, key, value = draw(scene, backend)
     row, head = data.draw(st.integers(0, scene.batch - 1)), data.draw(st.integers(0, scene.heads - 1))
     length = scene.queries if which == "query" else scene.keys
     place = (row, head, data.draw(st.integers(0, length - 1)))
@@ -106,7 +125,7 @@ def test_what_may_be_seen_reaches_those_who_see_it(backend: str, which: str, dat
 
 @pytest.mark.parametrize("backend", PROMISED)
 def test_one_strange_number_of_a_value_reaches_its_own_column(backend: str) -> None:
-    query, key, value = draw(Scene(batch=2, heads=3, queries=5, keys=7))
+    query, key, value = draw(Scene(batch=2, heads=3, queries=5, keys=7), backend)
     value[0, 1, 3, 2], value[0, 1, 4, 2] = torch.inf, torch.nan
     context = regard.attend(query, key, value, mask=regard.Causal(), backend=backend)
     expected = torch.ones_like(context, dtype=torch.bool)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 import regard
 from regard.attention.backends import linear
+from regard.attention.capabilities import Feature
 from regard.attention.place import Place
 from regard.attention.similarities import elu_plus_one
 
@@ -206,7 +207,7 @@ def test_other_masks_are_computed_pair_by_pair(mask: regard.Mask) -> None:
     options = {"score": regard.Kernel(), "normalize": regard.Sum(), "mask": mask, "offset": 6}
     plan = regard.plan(*tensors, **options)
     assert plan.backend == "streamed"
-    assert plan.others["linear"] == ["all other masks"]
+    assert plan.others["linear"] == [Feature.MASK.value]
     torch.testing.assert_close(
         regard.attend(*tensors, **options), regard.attend(*tensors, backend="reference", **options), **EXACT
     )

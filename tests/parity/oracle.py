@@ -25,6 +25,7 @@ class Precision:
     stored: torch.dtype  # of projected queries and keys and of weights, where they are stored in between
     returned: torch.dtype
     exponential: float = 2.0  # error of exp, in units in the last place
+    underflow: float = 0.0  # weights below this may be zero
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,15 @@ def answer(case: Case, tensors: dict[str, Tensor], precision: Precision) -> Answ
     tolerances = {name: FACTOR * errors[name] + rounding * tensor.abs() + floor for name, tensor in values.items()}
     for name, tensor in tensors.items():  # gradients of what is learned are returned in its own dtype
         if name in tolerances and tensor.dtype != precision.returned:
-            tolerances[name] = FACTOR * errors[name] + eps(tensor.dtype) * values[name].abs()
+            floor = smallest(precision.stored)  # a projection in 16 bits has a gradient in 16 bits
+            tolerances[name] = FACTOR * errors[name] + eps(tensor.dtype) * values[name].abs() + floor
     return Answer(values, tolerances)
 
 
 def _errors(case: Case, exact: dict[str, Tensor], p: Tensor, sees: Tensor, precision: Precision) -> dict[str, Tensor]:
     """First-order bounds of the errors of the context and of every gradient (see the module's text)."""
-    inner, stored, small = eps(precision.inner), eps(precision.stored), smallest(precision.stored)
+    inner, stored = eps(precision.inner), eps(precision.stored)
+    small = max(smallest(precision.stored), precision.underflow)
     sizes = {name: tensor.detach().abs().requires_grad_() for name, tensor in exact.items()}
     with torch.enable_grad():
         size = scores_of(case, sizes, size=True)

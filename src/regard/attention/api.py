@@ -43,7 +43,7 @@ def attend(
         mask: which keys a query may see; all when not given. A query that may see nothing gets a zero context.
         offset: query i stands at key `i + offset`; an int, or one per batch row.
         dropout: probability of dropping a weight; the others are divided by `1 - dropout`.
-        backend: "auto", or the name of one ("sdpa", "linear", "streamed", "reference"), which then runs or raises.
+        backend: "auto", or the name of one ("native", "sdpa", "linear", "streamed", "reference"), which runs or raises.
 
     Returns:
         The context, `(batch, heads, queries, value_dim)`, in the dtype of the inputs.
@@ -177,9 +177,10 @@ def plan(
     form = {"dot": "DotScores", "additive": "AdditiveScores"}.get(call.score.form or "", "no fused form: pair by pair")
     text = "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
     faster = ""
-    missing = others.get("sdpa", [])
-    if chosen != "linear" and missing:
-        faster = f"without {'; '.join(missing)} the call would run fused, on sdpa"
+    if chosen in ("streamed", "reference"):
+        fused = min((name for name in ("native", "sdpa")), key=lambda name: len(others[name]))
+        if others[fused]:
+            faster = f"without {'; '.join(others[fused])} the call would run fused, on {fused}"
     return Plan(backend=chosen, others=others, form=form, mask=text, faster=faster)
 
 

@@ -14,6 +14,7 @@ from regard.attention.padding import shares_keys
 from regard.attention.scores import Score
 from regard.attention.similarities import Kernel
 from regard.attention.terms import Bias
+from regard.ops import native
 
 LARGEST = 2**24  # pairs of a mask or a term that a backend without LARGE may hold as a tensor
 
@@ -37,7 +38,8 @@ class Feature(Enum):
     SUM = "division by the sum (Sum)"
     OTHER_NORMALIZER = "a normaliser of your own"
     SHARED_MASK = "masks whose queries share keys (Causal, Lengths, Documents, joined by &)"
-    MASK = "all other masks"
+    MASK = "other masks, of at most two intervals of keys a query (Window, Prefix, |)"
+    PATTERN = "masks of any pattern (Dense, Strided, Blocks)"
     GROUPED_HEADS = "grouped heads"
     VALUE_WIDTH = "values of another width than the keys"
     DROPOUT = "dropout"
@@ -45,6 +47,10 @@ class Feature(Enum):
     LARGE = f"masks and terms on more than {LARGEST:,} pairs"
     SECOND_DERIVATIVES = "second derivatives"
     HIDDEN_NAN = "NaN where no query may look reaching nothing"
+    FLOAT64 = "float64"
+    FLOAT16 = "float16"
+    ACCELERATOR = "tensors on another device than the CPU"
+    EXPORT = "torch.export, ONNX"
     LINEAR_MEMORY = "memory in O(n)"
     LINEAR_TIME = "time in O(n)"
 
@@ -60,8 +66,28 @@ _SDPA = frozenset(
         Feature.SOFTMAX,
         Feature.SHARED_MASK,
         Feature.MASK,
+        Feature.PATTERN,
         Feature.GROUPED_HEADS,
         Feature.VALUE_WIDTH,
+        Feature.FLOAT64,
+        Feature.FLOAT16,
+        Feature.ACCELERATOR,
+        Feature.EXPORT,
+    }
+)
+_NATIVE = frozenset(
+    {
+        Feature.DOT,
+        Feature.KERNEL,
+        Feature.SOFTMAX,
+        Feature.SHARED_MASK,
+        Feature.MASK,
+        Feature.GROUPED_HEADS,
+        Feature.VALUE_WIDTH,
+        Feature.DROPOUT,
+        Feature.LARGE,
+        Feature.HIDDEN_NAN,
+        Feature.LINEAR_MEMORY,
     }
 )
 _LINEAR = frozenset(
@@ -72,6 +98,10 @@ _LINEAR = frozenset(
         Feature.GROUPED_HEADS,
         Feature.VALUE_WIDTH,
         Feature.LARGE,
+        Feature.FLOAT64,
+        Feature.FLOAT16,
+        Feature.ACCELERATOR,
+        Feature.EXPORT,
         Feature.SECOND_DERIVATIVES,
         Feature.LINEAR_MEMORY,
         Feature.LINEAR_TIME,
@@ -80,6 +110,7 @@ _LINEAR = frozenset(
 
 #: The backends, and what each can do; in the order in which `auto` prefers them.
 TABLE: dict[str, frozenset[Feature]] = {
+    "native": _NATIVE,
     "sdpa": _SDPA,
     "linear": _LINEAR,
     "streamed": _STREAMED,
@@ -107,6 +138,7 @@ def needs(call: Call) -> frozenset[Feature]:
     terms = score.terms()
     shared = call.mask is None or (shares_keys(call.mask) and not torch.compiler.is_compiling())
     bare = isinstance(call.mask, Causal) or call.mask is None
+    intervals = call.lowered_mask is None or call.lowered_mask.bounds is not None
     pairs = place.heads * place.queries * place.keys  # of one batch row: most masks and terms are the same for all
     large = not torch.compiler.is_exporting() and pairs > LARGEST  # an exported graph is one for all sizes
     asked = {
@@ -117,12 +149,17 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.TERM_GRADIENT: torch.is_grad_enabled() and any(term.learns for term in terms),
         _normalizer(normalize): True,
         Feature.SHARED_MASK: call.mask is not None and shared,
-        Feature.MASK: not shared,
+        Feature.MASK: not shared and intervals,
+        Feature.PATTERN: not intervals,
         Feature.GROUPED_HEADS: place.heads != call.value.shape[1],
         Feature.VALUE_WIDTH: call.value.shape[-1] != call.query.shape[-1],
         Feature.DROPOUT: call.dropout > 0.0,
         Feature.OBSERVE: bool(call.record),
         Feature.LARGE: large and (bool(terms) or not bare),
+        Feature.FLOAT64: call.query.dtype == torch.float64,
+        Feature.FLOAT16: call.query.dtype == torch.float16,
+        Feature.ACCELERATOR: call.query.device.type != "cpu",
+        Feature.EXPORT: torch.compiler.is_exporting(),
     }
     return frozenset(feature for feature, needed in asked.items() if needed)
 
@@ -161,12 +198,16 @@ def choose(call: Call, backend: str) -> str:
 
 def lacks(call: Call, backend: str) -> list[str]:
     """What the call needs and the backend does not have, in words; empty if it can run."""
+    if backend == "native" and native.ABSENT:
+        return [f"the kernels, {native.ABSENT}"]
     return sorted(feature.value for feature in needs(call) - TABLE[backend])
 
 
 def runner(backend: str) -> Runner:
     """The function that runs a call; its module is imported at first use."""
     match backend:  # statements, which torch.compile can follow, as it cannot importlib
+        case "native":
+            from regard.attention.backends.native import run
         case "sdpa":
             from regard.attention.backends.sdpa import run
         case "linear":

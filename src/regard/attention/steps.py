@@ -23,7 +23,14 @@ class Inputs:
 
 
 def prepare(call: Call) -> Inputs:
-    """What is done once a call, in O(n): 16-bit inputs are computed in float32 and rounded once, at the end."""
+    """What is done once a call, in O(n)."""
+    query, key, value, mask = clean(call)
+    query, key = call.score.project(query, key, call.prepared)
+    return Inputs(query, key, value, mask)
+
+
+def clean(call: Call) -> tuple[Tensor, Tensor, Tensor, LoweredMask | None]:
+    """A call's tensors not yet projected; 16-bit inputs are computed in float32 and rounded once, at the end."""
     query, key, value = (
         tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in (call.query, call.key, call.value)
     )
@@ -34,8 +41,7 @@ def prepare(call: Call) -> Inputs:
         query = query.masked_fill(~mask.rows, 0.0)
         seen = mask.seen(key.shape[1])
         key, value = key.masked_fill(~seen, 0.0), value.masked_fill(~seen, 0.0)
-    query, key = call.score.project(query, key, call.prepared)
-    return Inputs(query, key, value, mask)
+    return query, key, value, mask
 
 
 def repeated(

@@ -37,6 +37,7 @@ def run(arguments: list[str]) -> int:
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("processor", f"{_processor()}; torch uses {torch.backends.cpu.get_cpu_capability()}"),
+        ("kernels", _kernels()),
         ("GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else f"none ({_no_gpu(torch)})"),
         ("training", f"{choose_precision('auto', device)} on {device}"),
     ]
@@ -58,6 +59,15 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "(not installed as a package)"
+
+
+def _kernels() -> str:
+    from regard.ops import native
+
+    if native.ABSENT:
+        return f"none: {native.ABSENT}"
+    others = [f"{name}{'' if able else ' (not this processor)'}" for name, able in native.instruction_sets().items()]
+    return f"{native.in_use()}, of {', '.join(others)}; REGARD_ISA=NAME forces one, REGARD_NATIVE=off none"
 
 
 def _processor() -> str:

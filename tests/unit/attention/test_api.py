@@ -125,19 +125,21 @@ def test_top_k_is_wide(k: int) -> None:
 # plan
 
 
+@pytest.mark.requires("native")
 def test_plan_of_a_masked_call() -> None:
     plan = regard.plan(*draw(), mask=regard.Causal())
     assert str(plan) == (
-        "backend: sdpa\nscores: DotScores\n"
+        "backend: native\nscores: DotScores\n"
         "mask: Causal(), 1 interval of keys a query (60% of the pairs allowed)\n"
+        "sdpa: could run too\n"
         "linear: lacks dot products (Dot, ScaledDot, General, Cosine, Gaussian); softmax (Softmax)\n"
         "streamed: could run too\nreference: could run too"
     )
 
 
 def test_plan_without_a_mask() -> None:
-    plan = regard.plan(*draw(101))
-    assert str(plan).startswith("backend: sdpa\nscores: DotScores\nmask: none: every pair\nlinear: lacks ")
+    plan = regard.plan(*draw(101), backend="sdpa")
+    assert str(plan).startswith("backend: sdpa\nscores: DotScores\nmask: none: every pair\nnative: ")
 
 
 def test_plan_names_what_others_lack_and_what_would_be_faster() -> None:
@@ -149,7 +151,10 @@ def test_plan_names_what_others_lack_and_what_would_be_faster() -> None:
     assert plan.others["reference"] == []
     lines = str(plan).split("\n")
     assert f"sdpa: lacks {'; '.join(lacks)}" in lines
-    assert lines[-1] == f"faster: without {'; '.join(lacks)} the call would run fused, on sdpa"
+    fused = min(("native", "sdpa"), key=lambda name: len(plan.others[name]))
+    assert lines[-1] == f"faster: without {'; '.join(plan.others[fused])} the call would run fused, on {fused}"
+    plan = regard.plan(*draw(101), record=[regard.Entropy()], backend="reference")
+    assert str(plan).split("\n")[-1].startswith("faster: without observations the call would run fused, on ")
 
 
 def test_plan_of_scores_without_a_fused_form() -> None:

@@ -35,7 +35,7 @@ def test_no_call_needs_a_promise() -> None:
 
 
 def test_an_unknown_backend_names_the_known() -> None:
-    text = 'unknown backend "cuda"; expected one of "auto", "sdpa", "linear", "streamed", "reference"'
+    text = 'unknown backend "cuda"; expected one of "auto", "native", "sdpa", "linear", "streamed", "reference"'
     with pytest.raises(ValueError, match=re.escape(text)):
         choose(call_with(), "cuda")
 
@@ -51,9 +51,18 @@ def test_a_named_backend_never_gives_way() -> None:
     assert choose(call, "auto") == "streamed"
 
 
+@pytest.mark.requires("native")
 def test_auto_takes_the_first_that_can() -> None:
-    assert choose(call_with(length=101), "auto") == next(iter(TABLE)) == "sdpa"
-    assert choose(call_with(length=101, dropout=0.5), "auto") == "streamed"
+    assert choose(call_with(length=101), "auto") == next(iter(TABLE)) == "native"
+    assert choose(call_with(length=101, score=regard.Dot() + regard.Bias(torch.zeros(101))), "auto") == "sdpa"
+    assert choose(call_with(length=101, score=regard.SoftCap(regard.Dot(), 2.0)), "auto") == "streamed"
+
+
+def test_without_kernels_auto_takes_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regard.ops.native.ABSENT", "which are not built")
+    assert choose(call_with(length=101), "auto") == "sdpa"
+    with pytest.raises(ValueError, match="lacks what this call needs: the kernels, which are not built"):
+        choose(call_with(length=101), "native")
 
 
 def test_a_bias_needs_its_gradient_where_there_is_one() -> None:
@@ -73,8 +82,8 @@ def test_every_backend_is_there() -> None:
 
 def test_the_page_has_a_row_for_each_feature() -> None:
     head, rule, *rows = capabilities.table().split("\n")
-    assert head == "| | `sdpa` | `linear` | `streamed` | `reference` |"
-    assert rule == "|---|---|---|---|---|"
+    assert head == "| | `native` | `sdpa` | `linear` | `streamed` | `reference` |"
+    assert rule == "|---|---|---|---|---|---|"
     assert len(rows) == len(Feature)
-    assert "| dropout | - | - | yes | yes |" in rows
-    assert "| grouped heads | yes | yes | yes | yes |" in rows
+    assert "| dropout | yes | - | - | yes | yes |" in rows
+    assert "| grouped heads | yes | yes | yes | yes | yes |" in rows

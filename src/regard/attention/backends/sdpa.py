@@ -9,6 +9,7 @@ from regard.attention.lowering import DotScores
 from regard.attention.masks import Causal
 from regard.attention.normalizers import Softmax
 from regard.attention.observations import TopKeys
+from regard.ops.once import Once
 
 
 def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
@@ -54,21 +55,7 @@ def _without_second_derivatives(gradients: tuple[Tensor | None, ...], _: object)
     """Torch has no derivative of its fused backward pass; whoever asks for one is told what has."""
     if not torch.is_grad_enabled():  # a backward pass without create_graph
         return None
-    return tuple(None if gradient is None else _Once.apply(gradient) for gradient in gradients)
-
-
-class _Once(torch.autograd.Function):
-    """A gradient that cannot be derived again."""
-
-    @staticmethod
-    def forward(ctx, gradient: Tensor) -> Tensor:
-        return gradient.view_as(gradient)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        raise RuntimeError(
-            'backend "sdpa" has no second derivatives; "reference" has them: regard.attend(..., backend="reference")'
-        )
+    return tuple(None if gradient is None else Once.apply("sdpa", gradient, gradient) for gradient in gradients)
 
 
 def _bias(scores: DotScores, call: Call) -> Tensor | None:

@@ -1,0 +1,142 @@
+// The module `regard.ops._native`: addresses, sizes and strides in, a status out. It knows nothing of torch, and is
+// built against Python's limited API, so that one build serves every version of either.
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "dispatch/choose.h"
+
+namespace {
+
+const regard::Kernels* chosen = nullptr;
+
+PyObject* done(regard::Status status) {
+  if (status == regard::Status::done) Py_RETURN_NONE;
+  return PyErr_NoMemory();
+}
+
+// What every call begins with, in the order of the format below.
+#define CALL_FORMAT "iidKIf(LLLLLLL)(KLLLi)(KLLLL)(KLLLL)(KLLLL)"
+
+struct Arguments {
+  int type = 0;
+  double scale = 0.0;
+  unsigned long long bounds = 0, query = 0, key = 0, value = 0;
+};
+
+#define CALL_TARGETS(call, given)                                                                                      \
+  &given.type, &call.threads, &given.scale, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale,         \
+      &call.batch, &call.heads, &call.kv_heads, &call.queries, &call.keys, &call.width, &call.value_width,            \
+      &given.bounds, &call.bounds.batch, &call.bounds.head, &call.bounds.row, &call.bounds.count, TENSOR(call.query, given.query),      \
+      TENSOR(call.key, given.key), TENSOR(call.value, given.value)
+#define TENSOR(tensor, address) &address, &tensor.batch, &tensor.head, &tensor.row, &tensor.column
+
+template <typename T>
+T* pointer(unsigned long long address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void complete(regard::Attention& call, const Arguments& given) {
+  call.type = static_cast<regard::Type>(given.type);
+  call.scale = static_cast<float>(given.scale);
+  call.bounds.data = pointer<const std::int64_t>(given.bounds);
+  call.query.data = pointer<void>(given.query);
+  call.key.data = pointer<void>(given.key);
+  call.value.data = pointer<void>(given.value);
+}
+
+PyObject* forward(PyObject*, PyObject* arguments) {
+  regard::AttentionForward call{};
+  Arguments given;
+  unsigned long long context, logsumexp;
+  if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)K", CALL_TARGETS(call, given), TENSOR(call.context, context),
+                        &logsumexp))
+    return nullptr;
+  complete(call, given);
+  call.context.data = pointer<void>(context);
+  call.logsumexp = pointer<float>(logsumexp);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->forward(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
+PyObject* backward(PyObject*, PyObject* arguments) {
+  regard::AttentionBackward call{};
+  Arguments given;
+  unsigned long long context, context_gradient, logsumexp, logsumexp_gradient, query_gradient, key_gradient, value_gradient;
+  if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)(KLLLL)KK(KLLLL)KKiLL", CALL_TARGETS(call, given),
+                        TENSOR(call.context, context), TENSOR(call.context_gradient, context_gradient), &logsumexp,
+                        &logsumexp_gradient, TENSOR(call.query_gradient, query_gradient), &key_gradient,
+                        &value_gradient, &call.parts, &call.padded_width, &call.padded_value_width))
+    return nullptr;
+  complete(call, given);
+  call.context.data = pointer<void>(context);
+  call.context_gradient.data = pointer<void>(context_gradient);
+  call.logsumexp = pointer<const float>(logsumexp);
+  call.logsumexp_gradient = pointer<const float>(logsumexp_gradient);
+  call.query_gradient.data = pointer<void>(query_gradient);
+  call.key_gradient = pointer<float>(key_gradient);
+  call.value_gradient = pointer<float>(value_gradient);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->backward(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
+PyObject* plan(PyObject*, PyObject* arguments) {
+  regard::Attention call{};
+  if (!PyArg_ParseTuple(arguments, "iLLLLLL", &call.threads, &call.batch, &call.heads, &call.kv_heads, &call.queries,
+                        &call.width, &call.value_width))
+    return nullptr;
+  const regard::BackwardPlan made = chosen->plan(call);
+  return Py_BuildValue("iLL", made.parts, static_cast<long long>(made.padded_width),
+                       static_cast<long long>(made.padded_value_width));
+}
+
+PyObject* built(PyObject*, PyObject*) {
+  PyObject* names = PyDict_New();
+  if (!names) return nullptr;
+  for (const regard::Kernels* const* one = regard::BUILT; *one; ++one)
+    if (PyDict_SetItemString(names, (*one)->name, regard::supported(**one) ? Py_True : Py_False) < 0) {
+      Py_DECREF(names);
+      return nullptr;
+    }
+  return names;
+}
+
+PyObject* use(PyObject*, PyObject* arguments) {
+  const char* name;
+  if (!PyArg_ParseTuple(arguments, "z", &name)) return nullptr;
+  const regard::Kernels* found = regard::choose(name);
+  if (!found) {
+    PyErr_Format(PyExc_ValueError, "this processor and this build have no kernels for \"%s\"", name ? name : "");
+    return nullptr;
+  }
+  chosen = found;
+  return PyUnicode_FromString(chosen->name);
+}
+
+PyObject* in_use(PyObject*, PyObject*) { return PyUnicode_FromString(chosen->name); }
+
+PyMethodDef methods[] = {
+    {"forward", forward, METH_VARARGS, "Context and log-sum-exp of a call."},
+    {"backward", backward, METH_VARARGS, "Gradients of a call."},
+    {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},
+    {"built", built, METH_NOARGS, "The instruction sets of this build, the best first, and whether this processor has each."},
+    {"use", use, METH_VARARGS, "Use an instruction set by name, or with None the best; returns its name."},
+    {"in_use", in_use, METH_NOARGS, "The name of the instruction set that runs."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "The kernels.", -1, methods, nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__native() {
+  chosen = regard::choose(nullptr);
+  return PyModule_Create(&definition);
+}

@@ -1,0 +1,15 @@
+// The kernels of one instruction set.
+#pragma once
+
+#include "kernels/attention.h"
+
+namespace regard {
+
+struct Kernels {
+  const char* name;
+  Status (*forward)(const AttentionForward&) noexcept;
+  BackwardPlan (*plan)(const Attention&) noexcept;
+  Status (*backward)(const AttentionBackward&) noexcept;
+};
+
+}  // namespace regard

@@ -1,0 +1,110 @@
+// The entry points of one instruction set; compiled once for each, with its own flags and REGARD_ISA.
+
+#include "kernels/attention.h"
+
+#include "dispatch/kernels.h"
+#include "kernels/backward.h"
+#include "kernels/exact.h"
+#include "kernels/forward.h"
+#include "parallel/parallel.h"
+
+#define REGARD_TEXT(name) #name
+#define REGARD_NAME(name) REGARD_TEXT(name)
+
+namespace regard::REGARD_ISA {
+namespace {
+
+struct Forward {
+  const AttentionForward& call;
+  int queries;  // of a group
+  std::int64_t groups;
+};
+
+template <typename T>
+void forward_task(const void* given, std::int64_t index, float* room) {
+  const Forward& task = *static_cast<const Forward*>(given);
+  const AttentionForward& call = task.call;
+  const std::int64_t head = index / task.groups;
+  // The last queries come first: under a causal mask they have the most to do.
+  const std::int64_t first = (task.groups - 1 - index % task.groups) * task.queries;
+  const std::int64_t left = call.queries - first;
+  const Group group{head / call.heads, head % call.heads, head % call.heads / (call.heads / call.kv_heads), first,
+                    left < task.queries ? (int)left : task.queries};
+  forward_group<T>(call, group, room);
+}
+
+Status forward(const AttentionForward& call) noexcept {
+  const int queries = queries_of_a_group(call, call.width + call.value_width);
+  const Forward task{call, queries, (call.queries + queries - 1) / queries};
+  const Task run = call.type == Type::float32 ? forward_task<float> : forward_task<Half>;
+  const std::int64_t tasks = call.batch * call.heads * task.groups;
+  return run_parallel(call.threads, tasks, (std::size_t)forward_room(call, queries), run, &task);
+}
+
+// As many parts as give every thread some: each part adds up gradients of keys and values in a place of its own, in an
+// order that does not depend on which thread has it.
+BackwardPlan plan(const Attention& call) noexcept {
+  const std::int64_t wanted = call.threads == 1 ? 1 : 4 * call.threads, heads = call.batch * call.kv_heads;
+  const std::int64_t groups = call.heads / call.kv_heads * ((call.queries + QUERIES - 1) / QUERIES);
+  std::int64_t parts = heads > 0 ? (wanted + heads - 1) / heads : 1;
+  if (parts > groups) parts = groups;
+  if (parts > call.threads) parts = call.threads;
+  return {parts < 1 ? 1 : (int)parts, rounded(call.width), rounded(call.value_width)};
+}
+
+struct Backward {
+  const AttentionBackward& call;
+  int queries;  // of a group
+  std::int64_t groups;
+};
+
+template <typename T>
+bool all_finite(const AttentionBackward& call, const Group& group) {
+  Visible visible[MOST_BLOCKS];
+  for (int b = 0; b < group.blocks(); ++b)
+    visible[b].read(call.bounds, group.batch, group.head, group.first_of(b), group.queries_of(b), (int)call.keys);
+  Range ranges[2];
+  const int count = reach(visible, group.blocks(), ranges), width = (int)call.width, value_width = (int)call.value_width;
+  bool found = finite(Matrix<const T>(call.query, group.batch, group.head), group.first, group.first + group.queries, width);
+  found = found && finite(Matrix<const T>(call.context_gradient, group.batch, group.head), group.first,
+                          group.first + group.queries, value_width);
+  for (int r = 0; r < count && found; ++r)
+    found = finite(Matrix<const T>(call.key, group.batch, group.kv_head), ranges[r].first, ranges[r].last, width) &&
+            finite(Matrix<const T>(call.value, group.batch, group.kv_head), ranges[r].first, ranges[r].last, value_width);
+  return found;
+}
+
+template <typename T>
+void backward_task(const void* given, std::int64_t index, float* room) {
+  const Backward& task = *static_cast<const Backward*>(given);
+  const AttentionBackward& call = task.call;
+  const std::int64_t kv = index / call.parts, part = index % call.parts, shared = call.heads / call.kv_heads;
+  const std::int64_t batch = kv / call.kv_heads, kv_head = kv % call.kv_heads;
+  float* key_gradient = call.key_gradient + index * call.keys * call.padded_width;
+  float* value_gradient = call.value_gradient + index * call.keys * call.padded_value_width;
+  // Every parts-th group, so that each part has early and late queries.
+  for (std::int64_t item = part; item < shared * task.groups; item += call.parts) {
+    const std::int64_t first = item % task.groups * task.queries, left = call.queries - first;
+    const Group group{batch, kv_head * shared + item / task.groups, kv_head, first,
+                      left < task.queries ? (int)left : task.queries};
+    if (all_finite<T>(call, group))
+      backward_group<T>(call, group, key_gradient, value_gradient, room);
+    else
+      exact_backward<T>(call, group, key_gradient, value_gradient, room);
+  }
+}
+
+Status backward(const AttentionBackward& call) noexcept {
+  const int queries = queries_of_a_group(call, backward_numbers(call));
+  const Backward task{call, queries, (call.queries + queries - 1) / queries};
+  const Task run = call.type == Type::float32 ? backward_task<float> : backward_task<Half>;
+  const std::int64_t tasks = call.batch * call.kv_heads * call.parts;
+  return run_parallel(call.threads, tasks, (std::size_t)backward_room(call, queries), run, &task);
+}
+
+}  // namespace
+
+extern const Kernels KERNELS;
+const Kernels KERNELS{REGARD_NAME(REGARD_ISA), forward, plan, backward};
+
+}  // namespace regard::REGARD_ISA

@@ -1,0 +1,61 @@
+// A block: up to 32 queries of one head, which are computed together, one to a lane.
+#pragma once
+
+#include "kernels/bounds.h"
+#include "kernels/keep.h"
+#include "kernels/pack.h"
+#include "simd/exp2.h"
+
+namespace regard::REGARD_ISA {
+
+constexpr int KEYS = 96;        // scored at a time
+constexpr int MOST_BLOCKS = 4;  // that read the same keys one after the other
+constexpr int ROOM = 64 * 1024;  // numbers that such a group of blocks may hold: half of a second-level cache
+
+constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
+
+// The part of a call that a group of blocks computes: some queries of one head of one batch row.
+struct Group {
+  std::int64_t batch, head, kv_head, first;
+  int queries;
+
+  int blocks() const { return (queries + QUERIES - 1) / QUERIES; }
+  std::int64_t first_of(int block) const { return first + block * QUERIES; }
+  int queries_of(int block) const { return least(queries - block * QUERIES, QUERIES); }
+};
+
+// Queries of a group, so that `numbers` for each of its queries stay in the cache, and every thread has some groups.
+static inline int queries_of_a_group(const Attention& call, std::int64_t numbers) {
+  const std::int64_t heads = call.batch * call.heads;
+  int blocks = MOST_BLOCKS;
+  while (blocks > 1 && blocks * QUERIES * numbers > ROOM) blocks /= 2;
+  while (blocks > 1 && heads * ((call.queries + blocks * QUERIES - 1) / (blocks * QUERIES)) < 4 * call.threads) blocks /= 2;
+  return blocks * QUERIES;
+}
+
+// Scores of a run of keys that some query of the block may not see: those become -inf.
+static inline void hide(const Visible& visible, int first, int keys, int lanes, float* scores) {
+  const Floats never = broadcast(-__builtin_inff());
+  for (int j = 0; j < keys; ++j)
+    for (int lane = 0; lane < lanes; lane += LANES) {
+      float* at = scores + j * QUERIES + lane;
+      store(at, select(visible.see(lane, first + j), load(at), never));
+    }
+}
+
+// Whether a matrix holds a NaN or an infinity in some of its rows.
+template <typename T>
+static bool finite(const Matrix<const T>& matrix, std::ptrdiff_t first, std::ptrdiff_t last, int width) {
+  for (std::ptrdiff_t i = first; i < last; ++i) {
+    Ints strange{};
+    int j = 0;
+    if (matrix.column == 1)
+      for (; j + LANES <= width; j += LANES) strange |= read_lanes(matrix.at(i, j)) * 0.0f != 0.0f;
+    bool found = any(strange);
+    for (; j < width; ++j) found |= read(matrix.at(i, j)) * 0.0f != 0.0f;
+    if (found) return false;
+  }
+  return true;
+}
+
+}  // namespace regard::REGARD_ISA

@@ -1,0 +1,108 @@
+// Which keys the queries of a block may see.
+#pragma once
+
+#include "kernels/attention.h"
+#include "simd/vector.h"
+
+namespace regard::REGARD_ISA {
+
+constexpr int QUERIES = 32;  // of a block: its lanes
+
+struct Range {
+  int first, last;
+  bool empty() const { return first >= last; }
+};
+
+static inline int least(int x, int y) { return x < y ? x : y; }
+static inline int most(int x, int y) { return x < y ? y : x; }
+
+struct Visible {
+  int count = 0, keys = 0;
+  std::int32_t low[2][QUERIES], high[2][QUERIES];
+  Range some[2], all[2];  // of each interval: what any query sees, and what every query sees
+
+  void read(const Bounds& bounds, std::int64_t batch, std::int64_t head, std::int64_t first, int queries, int keys_) {
+    count = bounds.count, keys = keys_;
+    const std::int64_t* from = bounds.data + batch * bounds.batch + head * bounds.head + first * bounds.row;
+    for (int m = 0; m < count; ++m) {
+      some[m] = {keys, 0}, all[m] = {0, keys};
+      for (int i = 0; i < QUERIES; ++i) {
+        low[m][i] = high[m][i] = 0;
+        if (i >= queries) continue;
+        const std::int64_t* interval = from + i * bounds.row + m * 2;  // clamped: nothing beyond the keys is ever read
+        const int lowest = interval[0] < 0 ? 0 : interval[0] > keys ? keys : (int)interval[0];
+        const int highest = interval[1] < lowest ? lowest : interval[1] > keys ? keys : (int)interval[1];
+        low[m][i] = lowest, high[m][i] = highest;
+        all[m] = {most(all[m].first, lowest), least(all[m].last, highest)};
+        if (lowest < highest) some[m] = {least(some[m].first, lowest), most(some[m].last, highest)};
+      }
+    }
+  }
+
+  // Of keys [first, last) those that any query may see, as one range.
+  Range within(int first, int last) const {
+    if (count == 0) return {first, last};
+    Range found{last, first};
+    for (int m = 0; m < count; ++m) {
+      const Range part{most(first, some[m].first), least(last, some[m].last)};
+      if (!part.empty()) found = {least(found.first, part.first), most(found.last, part.last)};
+    }
+    return found;
+  }
+
+  // Whether every query sees all of a range.
+  bool whole(Range range) const {
+    bool found = count == 0;
+    for (int m = 0; m < count; ++m) found |= all[m].first <= range.first && range.last <= all[m].last;
+    return found;
+  }
+
+  // Of the lanes from `lane` on, those that see a key: 0 or -1.
+  Ints see(int lane, int key) const {
+    const Ints at = broadcast(key);
+    Ints found = (at >= load(low[0] + lane)) & (at < load(high[0] + lane));
+    if (count == 2) found |= (at >= load(low[1] + lane)) & (at < load(high[1] + lane));
+    return found;
+  }
+
+  bool nothing(int query) const {
+    bool found = keys == 0 || count > 0;
+    for (int m = 0; m < count; ++m) found &= low[m][query] >= high[m][query];
+    return found;
+  }
+
+  bool sees(int query, int key) const {
+    bool found = count == 0;
+    for (int m = 0; m < count; ++m) found |= low[m][query] <= key && key < high[m][query];
+    return found;
+  }
+};
+
+// The keys that any of several blocks may see, as at most two ranges in order.
+static inline int reach(const Visible* blocks, int count, Range (&ranges)[2]) {
+  if (blocks[0].count == 0) {
+    ranges[0] = {0, blocks[0].keys};
+    return blocks[0].keys > 0;
+  }
+  int found = 0;
+  for (int m = 0; m < blocks[0].count; ++m) {
+    Range range{blocks[0].keys, 0};
+    for (int i = 0; i < count; ++i)
+      if (!blocks[i].some[m].empty())
+        range = {least(range.first, blocks[i].some[m].first), most(range.last, blocks[i].some[m].last)};
+    if (!range.empty()) ranges[found++] = range;
+  }
+  if (found == 2) {
+    if (ranges[1].first < ranges[0].first) {
+      const Range other = ranges[0];
+      ranges[0] = ranges[1], ranges[1] = other;
+    }
+    if (ranges[1].first <= ranges[0].last) {
+      ranges[0].last = most(ranges[0].last, ranges[1].last);
+      found = 1;
+    }
+  }
+  return found;
+}
+
+}  // namespace regard::REGARD_ISA

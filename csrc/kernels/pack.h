@@ -1,0 +1,114 @@
+// Rows of a tensor as the micro-kernel wants them: in float32, side by side or with the queries in the lanes.
+#pragma once
+
+#include "kernels/attention.h"
+#include "kernels/product.h"
+#include "simd/transpose.h"
+
+namespace regard::REGARD_ISA {
+
+typedef std::uint16_t Half;  // a bfloat16: the upper half of a float
+
+static inline float read(const float* from) { return *from; }
+static inline float read(const Half* from) {
+  const std::uint32_t bits = (std::uint32_t)*from << 16;
+  float x;
+  __builtin_memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+static inline Floats read_lanes(const float* from) { return load(from); }
+static inline Floats read_lanes(const Half* from) {
+  typedef Half Halves __attribute__((vector_size(LANES * 2)));
+  Halves x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return float_of((Ints)(__builtin_convertvector(x, Words) << 16));
+}
+
+static inline void write(float* to, float x) { *to = x; }
+static inline void write(Half* to, float x) {  // to the nearest, of two the even one; NaN stays NaN
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  *to = x != x ? 0x7fc0 : (Half)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// A matrix of a tensor: one head of one batch row.
+template <typename T>
+struct Matrix {
+  T* data;
+  std::ptrdiff_t row, column;
+
+  Matrix(const Tensor& tensor, std::int64_t batch, std::int64_t head)
+      : data((T*)tensor.data + batch * tensor.batch + head * tensor.head), row(tensor.row), column(tensor.column) {}
+  T* at(std::ptrdiff_t i, std::ptrdiff_t j = 0) const { return data + i * row + j * column; }
+};
+
+static inline int rounded(std::int64_t count) { return (int)((count + LANES - 1) / LANES * LANES); }
+
+// to[j * to_row + i] = scale * from[first + i, j] for `count` rows; the lanes up to the next vector are zeros.
+template <typename T>
+static void pack_columns(const Matrix<const T>& from, std::ptrdiff_t first, int count, int width, float scale, float* to,
+                         std::ptrdiff_t to_row) {
+  for (int i = 0; i < rounded(count); i += LANES) {
+    const int rows = count - i < LANES ? count - i : LANES;
+    int j = 0;
+    if (from.column == 1)
+      for (; j + LANES <= width; j += LANES) {
+        Floats square[LANES];
+        for (int k = 0; k < LANES; ++k)
+          square[k] = k < rows ? read_lanes(from.at(first + i + k, j)) * scale : Floats{};
+        transpose(square);
+        for (int k = 0; k < LANES; ++k) store(to + (j + k) * to_row + i, square[k]);
+      }
+    for (; j < width; ++j)
+      for (int k = 0; k < LANES; ++k)
+        to[j * to_row + i + k] = k < rows ? read(from.at(first + i + k, j)) * scale : 0.0f;
+  }
+}
+
+// The way back: to[first + i, j] = from[j * from_row + i].
+template <typename T>
+static void unpack_columns(const float* from, std::ptrdiff_t from_row, int count, int width, const Matrix<T>& to,
+                           std::ptrdiff_t first) {
+  for (int i = 0; i < count; i += LANES) {
+    const int rows = count - i < LANES ? count - i : LANES;
+    int j = 0;
+    if (to.column == 1)
+      for (; j + LANES <= width; j += LANES) {
+        Floats square[LANES];
+        for (int k = 0; k < LANES; ++k) square[k] = load(from + (j + k) * from_row + i);
+        transpose(square);
+        for (int k = 0; k < rows; ++k)
+          if constexpr (sizeof(T) == sizeof(float)) {
+            store((float*)to.at(first + i + k, j), square[k]);
+          } else {
+            for (int lane = 0; lane < LANES; ++lane) write(to.at(first + i + k, j + lane), square[k][lane]);
+          }
+      }
+    for (; j < width; ++j)
+      for (int k = 0; k < rows; ++k) write(to.at(first + i + k, j), from[j * from_row + i + k]);
+  }
+}
+
+// to[i * padded + j] = from[first + i, j], with zeros from `width` to `padded`.
+template <typename T>
+static void pack_rows(const Matrix<const T>& from, std::ptrdiff_t first, int count, int width, float* to, int padded) {
+  for (int i = 0; i < count; ++i) {
+    int j = 0;
+    if (from.column == 1)
+      for (; j + LANES <= width; j += LANES) store(to + i * padded + j, read_lanes(from.at(first + i, j)));
+    for (; j < width; ++j) to[i * padded + j] = read(from.at(first + i, j));
+    for (; j < padded; ++j) to[i * padded + j] = 0.0f;
+  }
+}
+
+// Rows of keys or values as the left side of a product: where they lie, or, where they are not float32, copied.
+static inline Left rows_of(const Matrix<const float>& from, std::ptrdiff_t first, int, int, float*) {
+  return {from.at(first), from.row, from.column};
+}
+static inline Left rows_of(const Matrix<const Half>& from, std::ptrdiff_t first, int count, int width, float* room) {
+  pack_rows(from, first, count, width, room, width);
+  return {room, width, 1};
+}
+
+}  // namespace regard::REGARD_ISA

@@ -1,0 +1,65 @@
+// One vector of floats, as wide as the instruction set of this compilation has them.
+//
+// Everything is written with the vector types of GCC and Clang, so that one source serves every instruction set: the
+// compiler turns `a * b + c` into what it has (-ffp-contract=fast). A file that includes this one is compiled once per
+// set, each time in a namespace of its own, named by REGARD_ISA: nothing that holds wide instructions is shared.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#ifndef REGARD_ISA
+#error "compile with -DREGARD_ISA=name, the namespace of this instruction set"
+#endif
+
+namespace regard::REGARD_ISA {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, TILE_ROWS = 8;
+#elif defined(__AVX__)
+constexpr int LANES = 8, TILE_ROWS = 6;
+#elif defined(__aarch64__)
+constexpr int LANES = 4, TILE_ROWS = 8;
+#else
+constexpr int LANES = 4, TILE_ROWS = 6;
+#endif
+
+typedef float Floats __attribute__((vector_size(LANES * 4)));
+typedef std::int32_t Ints __attribute__((vector_size(LANES * 4)));
+typedef std::uint32_t Words __attribute__((vector_size(LANES * 4)));
+
+static inline Floats load(const float* from) {
+  Floats x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+
+static inline Ints load(const std::int32_t* from) {
+  Ints x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+
+static inline void store(float* to, Floats x) { __builtin_memcpy(to, &x, sizeof x); }
+
+static inline Floats broadcast(float x) { return x - Floats{}; }
+static inline Ints broadcast(std::int32_t x) { return x - Ints{}; }
+static inline Words broadcast(std::uint32_t x) { return x - Words{}; }
+
+// `where` holds 0 or -1 in each lane, as comparisons give it.
+static inline Floats select(Ints where, Floats yes, Floats no) { return where ? yes : no; }
+
+// Of a NaN and a number the NaN, if it is the first.
+static inline Floats larger(Floats x, Floats y) { return x < y ? y : x; }
+
+static inline Ints bits_of(Floats x) { return (Ints)x; }
+static inline Floats float_of(Ints x) { return (Floats)x; }
+
+// Whether any lane is not 0.
+static inline bool any(Ints where) {
+  std::int32_t found = 0;
+  for (int lane = 0; lane < LANES; ++lane) found |= where[lane];
+  return found != 0;
+}
+
+}  // namespace regard::REGARD_ISA

@@ -1,0 +1,219 @@
+// The kernels without Python: each instruction set that this processor has against sums in double precision, pair by
+// pair, on random shapes; and the parts where Python cannot reach. Sanitizers and emulators run this program.
+//
+//     kernels_test [cases] [seed] [seconds]     ends with the number of cases, or with the first that is wrong
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <random>
+#include <vector>
+
+#include "dispatch/choose.h"
+#include "kernels/keep.h"
+#include "kernels/product.h"
+#include "simd/exp2.h"
+#include "simd/transpose.h"
+
+namespace {
+
+std::mt19937_64 random_bits;
+
+int below(int limit) { return static_cast<int>(random_bits() % static_cast<std::uint64_t>(limit)); }
+float normal() { return std::normal_distribution<float>()(random_bits); }
+
+[[noreturn]] void fail(const char* what, double found, double expected) {
+  std::printf("%s: %.9g, expected %.9g\n", what, found, expected);
+  std::exit(1);
+}
+
+void near(const char* what, double found, double expected, double error) {
+  if (!(std::fabs(found - expected) <= error)) fail(what, found, expected);
+}
+
+// A tensor in float32 with room around each row, filled at random.
+struct Random {
+  std::vector<float> numbers;
+  regard::Tensor tensor;
+
+  Random(std::int64_t batch, std::int64_t heads, std::int64_t rows, std::int64_t columns)
+      : numbers(static_cast<std::size_t>(batch * heads * rows * (columns + 3))) {
+    for (float& number : numbers) number = normal();
+    tensor = {numbers.data(), heads * rows * (columns + 3), rows * (columns + 3), columns + 3, 1};
+  }
+  float& at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
+    return numbers[static_cast<std::size_t>(b * tensor.batch + h * tensor.head + i * tensor.row + j)];
+  }
+};
+
+bool kept(const regard::Dropout& dropout, int b, int h, int i, int j) {
+  using regard::plain::mix;
+  const std::uint32_t low = static_cast<std::uint32_t>(dropout.seed), high = static_cast<std::uint32_t>(dropout.seed >> 32);
+  const std::uint32_t row = mix(mix((mix(low ^ static_cast<std::uint32_t>(b)) + static_cast<std::uint32_t>(h)) ^ high) +
+                                static_cast<std::uint32_t>(i));
+  return mix(mix(static_cast<std::uint32_t>(j) ^ mix(row)) + row) >= dropout.threshold;
+}
+
+// One random call, forward and backward, by every instruction set.
+void one_case() {
+  const int batch = 1 + below(2), kv_heads = 1 + below(2), shared = 1 + below(2), heads = kv_heads * shared;
+  const int queries = below(4) ? 1 + below(150) : below(3), keys = below(4) ? 1 + below(250) : below(3);
+  const int width = 1 + below(70), value_width = 1 + below(70), intervals = below(3);
+  Random query(batch, heads, queries, width), key(batch, kv_heads, keys, width), value(batch, kv_heads, keys, value_width);
+  Random gradient(batch, heads, queries, value_width);
+  std::vector<std::int64_t> bounds;
+  for (int n = 0; n < batch * heads * queries; ++n) {
+    std::int64_t from = 0;
+    for (int m = 0; m < intervals; ++m) {  // disjoint, some of them empty
+      const std::int64_t low = from + below(keys + 1), high = low + below(keys + 1);
+      bounds.push_back(low < keys ? low : keys), bounds.push_back(high < keys ? high : keys);
+      from = high;
+    }
+  }
+  regard::Attention call{};
+  call.batch = batch, call.heads = heads, call.kv_heads = kv_heads, call.queries = queries, call.keys = keys;
+  call.width = width, call.value_width = value_width, call.type = regard::Type::float32;
+  call.scale = 1.0f / std::sqrt(static_cast<float>(width)), call.threads = 1 + below(2);
+  call.bounds = {bounds.data(), static_cast<std::int64_t>(heads) * queries * intervals * 2, static_cast<std::int64_t>(queries) * intervals * 2,
+                 intervals * 2, intervals};
+  const float dropped = below(2) ? 0.0f : 0.3f;
+  call.dropout = {random_bits(), static_cast<std::uint32_t>(std::llround(dropped * 4294967296.0)), 1.0f / (1.0f - dropped)};
+  call.query = query.tensor, call.key = key.tensor, call.value = value.tensor;
+
+  const auto sees = [&](int b, int h, int i, int j) {
+    if (intervals == 0) return true;
+    const std::int64_t* from = bounds.data() + ((static_cast<std::int64_t>(b) * heads + h) * queries + i) * intervals * 2;
+    for (int m = 0; m < intervals; ++m)
+      if (from[2 * m] <= j && j < from[2 * m + 1]) return true;
+    return false;
+  };
+
+  for (const regard::Kernels* const* set = regard::BUILT; *set; ++set) {
+    if (!regard::supported(**set)) continue;
+    Random context(batch, heads, queries, value_width), query_gradient(batch, heads, queries, width);
+    std::vector<float> logsumexp(static_cast<std::size_t>(batch) * heads * queries + 1);
+    regard::AttentionForward forward{};
+    static_cast<regard::Attention&>(forward) = call;
+    forward.context = context.tensor, forward.logsumexp = logsumexp.data();
+    if ((*set)->forward(forward) != regard::Status::done) fail("forward", 1, 0);
+
+    const regard::BackwardPlan plan = (*set)->plan(call);
+    const std::int64_t places = static_cast<std::int64_t>(batch) * kv_heads * plan.parts * keys;
+    std::vector<float> key_gradient(static_cast<std::size_t>(places * plan.padded_width)),
+        value_gradient(static_cast<std::size_t>(places * plan.padded_value_width));
+    regard::AttentionBackward backward{};
+    static_cast<regard::Attention&>(backward) = call;
+    backward.context = context.tensor, backward.context_gradient = gradient.tensor;
+    backward.logsumexp = logsumexp.data(), backward.query_gradient = query_gradient.tensor;
+    backward.key_gradient = key_gradient.data(), backward.value_gradient = value_gradient.data();
+    backward.parts = plan.parts, backward.padded_width = plan.padded_width;
+    backward.padded_value_width = plan.padded_value_width;
+    if ((*set)->backward(backward) != regard::Status::done) fail("backward", 1, 0);
+
+    std::vector<double> exact_key(static_cast<std::size_t>(batch) * kv_heads * keys * width), exact_value(
+        static_cast<std::size_t>(batch) * kv_heads * keys * value_width);
+    for (int b = 0; b < batch; ++b)
+      for (int h = 0; h < heads; ++h)
+        for (int i = 0; i < queries; ++i) {
+          const int g = h / shared;
+          std::vector<double> weight(static_cast<std::size_t>(keys)), change(static_cast<std::size_t>(keys));
+          double sum = 0.0, shift = 0.0;
+          for (int j = 0; j < keys; ++j) {
+            double score = 0.0;
+            for (int k = 0; k < width; ++k) score += static_cast<double>(query.at(b, h, i, k)) * key.at(b, g, j, k);
+            weight[j] = sees(b, h, i, j) ? std::exp(score * call.scale) : 0.0;
+            sum += weight[j];
+          }
+          std::vector<double> expected(static_cast<std::size_t>(value_width)), exact_query(static_cast<std::size_t>(width));
+          for (int j = 0; j < keys; ++j) {
+            if (sum > 0.0) weight[j] /= sum;
+            const double factor = dropped == 0.0f ? 1.0 : kept(call.dropout, b, h, i, j) ? call.dropout.scale : 0.0;
+            for (int k = 0; k < value_width; ++k) {
+              expected[k] += weight[j] * factor * value.at(b, g, j, k);
+              change[j] += factor * gradient.at(b, h, i, k) * value.at(b, g, j, k);
+              exact_value[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * value_width + k] +=
+                  weight[j] * factor * gradient.at(b, h, i, k);
+            }
+            shift += weight[j] * change[j];
+          }
+          for (int j = 0; j < keys; ++j)
+            for (int k = 0; k < width; ++k) {
+              const double of_score = weight[j] * (change[j] - shift) * call.scale;
+              exact_query[k] += of_score * key.at(b, g, j, k);
+              exact_key[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * width + k] += of_score * query.at(b, h, i, k);
+            }
+          for (int k = 0; k < value_width; ++k) near("context", context.at(b, h, i, k), expected[k], 2e-5);
+          for (int k = 0; k < width; ++k) near("query gradient", query_gradient.at(b, h, i, k), exact_query[k], 2e-4);
+          const float found = logsumexp[(static_cast<std::size_t>(b) * heads + h) * queries + i];
+          if (sum > 0.0)
+            near("log-sum-exp", found, std::log(sum), 1e-4);
+          else if (found != -INFINITY)
+            fail("log-sum-exp of nothing", found, -INFINITY);
+        }
+    const auto compare = [&](const char* what, const std::vector<float>& parts, const std::vector<double>& exact, int columns,
+                             std::int64_t padded) {
+      for (std::int64_t n = 0; n < static_cast<std::int64_t>(batch) * kv_heads; ++n)
+        for (int j = 0; j < keys; ++j)
+          for (int k = 0; k < columns; ++k) {
+            double total = 0.0;
+            for (int part = 0; part < plan.parts; ++part)
+              total += parts[static_cast<std::size_t>(((n * plan.parts + part) * keys + j) * padded + k)];
+            near(what, total, exact[static_cast<std::size_t>((n * keys + j) * columns + k)], 1e-3);
+          }
+    };
+    compare("key gradient", key_gradient, exact_key, width, plan.padded_width);
+    compare("value gradient", value_gradient, exact_value, value_width, plan.padded_value_width);
+  }
+}
+
+void parts() {
+  using namespace regard::plain;
+  for (float x = -140.0f; x < 20.0f; x += 0.00371f) {
+    const double expected = x < -126.0f ? 0.0 : std::exp2(static_cast<double>(x));
+    near("exp2", exp2(broadcast(x))[0], expected, 2e-7 * expected);
+  }
+  if (!std::isnan(exp2(broadcast(NAN))[0])) fail("exp2 of NaN", 0, NAN);
+  if (exp2(broadcast(-INFINITY))[0] != 0.0f) fail("exp2 of -inf", 1, 0);
+  for (float x = 1e-30f; x < 1e30f; x *= 1.0137f)
+    near("log2", log2(broadcast(x))[0], std::log2(static_cast<double>(x)), 2e-7 * (1.0 + std::fabs(std::log2(x))));
+  if (log2(Floats{})[0] != -INFINITY) fail("log2 of 0", 0, -INFINITY);
+
+  Floats square[LANES];
+  for (int i = 0; i < LANES; ++i)
+    for (int j = 0; j < LANES; ++j) square[i][j] = static_cast<float>(LANES * i + j);
+  transpose(square);
+  for (int i = 0; i < LANES; ++i)
+    for (int j = 0; j < LANES; ++j) near("transpose", square[i][j], LANES * j + i, 0);
+
+  for (int rows = 1; rows <= 17; ++rows)
+    for (int depth = 0; depth <= 5; ++depth) {
+      std::vector<float> a(static_cast<std::size_t>(rows * 7)), b(5 * 3 * LANES), c(static_cast<std::size_t>(rows * 3 * LANES), 1.0f);
+      for (float& number : a) number = normal();
+      for (float& number : b) number = normal();
+      product<true>({a.data(), 7, 1}, b.data(), 3 * LANES, rows, 3 * LANES, depth, c.data(), 3 * LANES);
+      for (int i = 0; i < rows; ++i)
+        for (int j = 0; j < 3 * LANES; ++j) {
+          double sum = 1.0;
+          for (int k = 0; k < depth; ++k) sum += static_cast<double>(a[i * 7 + k]) * b[k * 3 * LANES + j];
+          near("product", c[i * 3 * LANES + j], sum, 1e-5);
+        }
+    }
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  const int cases = count > 1 ? std::atoi(words[1]) : 200;
+  const unsigned long long seed = count > 2 ? std::strtoull(words[2], nullptr, 10) : 1;
+  const double seconds = count > 3 ? std::atof(words[3]) : 1e9;
+  random_bits.seed(seed);
+  parts();
+  const std::time_t start = std::time(nullptr);
+  int done = 0;
+  for (; done < cases && std::difftime(std::time(nullptr), start) < seconds; ++done) one_case();
+  std::printf("%d cases from seed %llu on", done, seed);
+  for (const regard::Kernels* const* set = regard::BUILT; *set; ++set)
+    if (regard::supported(**set)) std::printf(" %s", (*set)->name);
+  std::printf("\n");
+}

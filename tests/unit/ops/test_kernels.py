@@ -1,0 +1,50 @@
+"""csrc/tests: the kernels without Python, under sanitizers, and on an emulated processor without AVX-512."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def build(folder: Path, *options: str) -> Path:
+    """The test program, made by CMake."""
+    make = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DREGARD_MODULE=OFF", "-DREGARD_TESTS=ON", *options]
+    for command in (make, ["cmake", "--build", str(folder), "--parallel", "2"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "warning:" not in done.stdout + done.stderr, done.stdout + done.stderr
+    return folder / "kernels_test"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.mark.requires("compiler", "cmake")
+def test_random_calls(program: Path) -> None:
+    done = subprocess.run([str(program), "100", "7"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("100 cases from seed 7 on ")
+
+
+@pytest.mark.requires("compiler", "cmake", "qemu")
+def test_a_processor_without_avx512_runs_what_was_built_here(program: Path) -> None:
+    emulator = shutil.which("qemu-x86_64")
+    assert emulator is not None
+    for processor, sets in (("Haswell", "avx2 plain"), ("Nehalem", "plain")):
+        command = [emulator, "-cpu", processor, str(program), "3", "7"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.stdout == f"3 cases from seed 7 on {sets}\n", done.stderr
+
+
+@pytest.mark.requires("compiler", "cmake")
+def test_sanitizers_find_nothing(tmp_path: Path) -> None:
+    """AddressSanitizer and UndefinedBehaviorSanitizer, on random shapes."""
+    program = build(tmp_path, "-DREGARD_SANITIZE=ON")
+    done = subprocess.run([str(program), "30", "11"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
