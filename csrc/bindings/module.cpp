@@ -17,7 +17,7 @@ PyObject* done(regard::Status status) {
 }
 
 // What every call begins with, in the order of the format below.
-#define CALL_FORMAT "iidKIf(LLLLLLL)(KLLLi)(KLLLL)(KLLLL)(KLLLL)"
+#define CALL_FORMAT "i(idKIf(LLLLLLL)(KLLLi))(KLLLL)(KLLLL)(KLLLL)"
 
 struct Arguments {
   int type = 0;
@@ -26,7 +26,7 @@ struct Arguments {
 };
 
 #define CALL_TARGETS(call, given)                                                                                      \
-  &given.type, &call.threads, &given.scale, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale,         \
+  &call.threads, &given.type, &given.scale, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale,         \
       &call.batch, &call.heads, &call.kv_heads, &call.queries, &call.keys, &call.width, &call.value_width,            \
       &given.bounds, &call.bounds.batch, &call.bounds.head, &call.bounds.row, &call.bounds.count, TENSOR(call.query, given.query),      \
       TENSOR(call.key, given.key), TENSOR(call.value, given.value)
@@ -120,6 +120,16 @@ PyObject* use(PyObject*, PyObject* arguments) {
   return PyUnicode_FromString(chosen->name);
 }
 
+PyObject* multiply_add(PyObject*, PyObject* arguments) {
+  int threads, rounds;
+  if (!PyArg_ParseTuple(arguments, "ii", &threads, &rounds)) return nullptr;
+  double operations;
+  Py_BEGIN_ALLOW_THREADS
+  operations = chosen->multiply_add(threads, rounds);
+  Py_END_ALLOW_THREADS
+  return PyFloat_FromDouble(operations);
+}
+
 PyObject* in_use(PyObject*, PyObject*) { return PyUnicode_FromString(chosen->name); }
 
 PyMethodDef methods[] = {
@@ -128,6 +138,7 @@ PyMethodDef methods[] = {
     {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},
     {"built", built, METH_NOARGS, "The instruction sets of this build, the best first, and whether this processor has each."},
     {"use", use, METH_VARARGS, "Use an instruction set by name, or with None the best; returns its name."},
+    {"multiply_add", multiply_add, METH_VARARGS, "Multiply and add in registers; returns how many operations it took."},
     {"in_use", in_use, METH_NOARGS, "The name of the instruction set that runs."},
     {nullptr, nullptr, 0, nullptr},
 };

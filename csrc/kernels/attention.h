@@ -43,7 +43,7 @@ struct Attention {
 
 struct AttentionForward : Attention {
   Tensor context;    // float32 whatever the call's type, so that the backward pass has it before it is rounded
-  float* logsumexp;  // (batch, heads, queries); -inf where a query sees nothing
+  float* logsumexp;  // (batch, heads, queries), -inf where a query sees nothing; or null
 };
 
 // Gradients of keys and values are summed in float32, in `parts` places (batch, kv_heads, parts, keys, padded width)

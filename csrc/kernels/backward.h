@@ -25,8 +25,7 @@ static inline std::int64_t backward_numbers(const AttentionBackward& call) {
 }
 
 static inline std::int64_t backward_room(const AttentionBackward& call, int queries) {
-  const std::int64_t copies = call.type == Type::float32 ? 0 : KEYS * (call.width + call.value_width);
-  return backward_numbers(call) * queries + 2 * KEYS * QUERIES + copies;
+  return backward_numbers(call) * queries + (2 * QUERIES + call.width + call.value_width) * KEYS;
 }
 
 // d of each query, from its context and gradient.
@@ -54,10 +53,11 @@ static inline void shifts(const AttentionBackward& call, const Group& group, std
 static inline void softmax_gradient(const BackwardBlock& block, const Visible& visible, Range run, float scale,
                                     bool drops, float* scores, float* gradients) {
   const bool hides = !visible.whole(run);
-  for (int j = 0; j < run.last - run.first; ++j)
-    for (int lane = 0; lane < block.lanes; lane += LANES) {
+  for (int lane = 0; lane < block.lanes; lane += LANES) {
+    const Floats logsumexp = load(block.logsumexp + lane), shift = load(block.shift + lane);
+    for (int j = 0; j < run.last - run.first; ++j) {
       float *at = scores + j * QUERIES + lane, *gradient = gradients + j * QUERIES + lane;
-      Floats weight = exp2(load(at) - load(block.logsumexp + lane)), change = load(gradient);
+      Floats weight = exp2(load(at) - logsumexp), change = load(gradient);
       if (hides) weight = select(visible.see(lane, run.first + j), weight, Floats{});
       Floats kept = weight;
       if (drops) {
@@ -65,8 +65,9 @@ static inline void softmax_gradient(const BackwardBlock& block, const Visible& v
         kept *= factor, change *= factor;
       }
       store(at, kept);
-      store(gradient, weight * (change - load(block.shift + lane)) * scale);
+      store(gradient, weight * (change - shift) * scale);
     }
+  }
 }
 
 // The gradients of one group; those of keys and values are added to `key_gradient` and `value_gradient`.
@@ -111,8 +112,8 @@ static void backward_group(const AttentionBackward& call, const Group& group, fl
   for (int r = 0; r < count; ++r)
     for (int first = ranges[r].first; first < ranges[r].last; first += KEYS) {
       const int keys = least(KEYS, ranges[r].last - first);
-      const Left key_rows = rows_of(key, first, keys, width, room);
-      const Left value_rows = rows_of(value, first, keys, value_width, room + KEYS * width);
+      const Left key_rows = rows_of(key, first, keys, width, blocks > 1, room);
+      const Left value_rows = rows_of(value, first, keys, value_width, blocks > 1, room + KEYS * width);
       for (int b = 0; b < blocks; ++b) {
         BackwardBlock& one = block[b];
         const Range run = visible[b].within(first, first + keys);

@@ -43,19 +43,18 @@ static inline void hide(const Visible& visible, int first, int keys, int lanes, 
     }
 }
 
-// Whether a matrix holds a NaN or an infinity in some of its rows.
+// Whether some rows of a matrix hold neither NaN nor infinity: only those are not 0 when multiplied by 0.
 template <typename T>
 static bool finite(const Matrix<const T>& matrix, std::ptrdiff_t first, std::ptrdiff_t last, int width) {
+  Floats sums{};
+  float sum = 0.0f;
   for (std::ptrdiff_t i = first; i < last; ++i) {
-    Ints strange{};
     int j = 0;
     if (matrix.column == 1)
-      for (; j + LANES <= width; j += LANES) strange |= read_lanes(matrix.at(i, j)) * 0.0f != 0.0f;
-    bool found = any(strange);
-    for (; j < width; ++j) found |= read(matrix.at(i, j)) * 0.0f != 0.0f;
-    if (found) return false;
+      for (; j + LANES <= width; j += LANES) sums += read_lanes(matrix.at(i, j)) * 0.0f;
+    for (; j < width; ++j) sum += read(matrix.at(i, j)) * 0.0f;
   }
-  return true;
+  return sum == 0.0f && !any(sums != 0.0f);
 }
 
 }  // namespace regard::REGARD_ISA

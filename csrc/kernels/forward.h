@@ -20,7 +20,7 @@ struct ForwardBlock {
 
 // Numbers of scratch for each thread, `queries` of a group given.
 static inline std::int64_t forward_room(const Attention& call, int queries) {
-  return (call.width + call.value_width) * (queries + (call.type == Type::float32 ? 0 : KEYS)) + KEYS * QUERIES;
+  return (call.width + call.value_width) * (queries + KEYS) + KEYS * QUERIES;
 }
 
 // Scores become weights, up to the division by their sum; what the block holds so far is brought to the same scale.
@@ -67,7 +67,7 @@ static inline bool finish(ForwardBlock& block, const Visible& visible, int value
     }
     store(natural + lane, (load(block.highest + lane) + log2(sum)) * LN_2);
   }
-  for (int i = 0; i < block.queries; ++i) logsumexp[i] = visible.nothing(i) ? -__builtin_inff() : natural[i];
+  for (int i = 0; logsumexp && i < block.queries; ++i) logsumexp[i] = visible.nothing(i) ? -__builtin_inff() : natural[i];
   return !any(strange);
 }
 
@@ -99,8 +99,8 @@ static void forward_group(const AttentionForward& call, const Group& group, floa
   for (int r = 0; r < count; ++r)
     for (int first = ranges[r].first; first < ranges[r].last; first += KEYS) {
       const int keys = least(KEYS, ranges[r].last - first);
-      const Left key_rows = rows_of(key, first, keys, width, room);
-      const Left value_rows = rows_of(value, first, keys, value_width, room + KEYS * width);
+      const Left key_rows = rows_of(key, first, keys, width, blocks > 1, room);
+      const Left value_rows = rows_of(value, first, keys, value_width, blocks > 1, room + KEYS * width);
       for (int b = 0; b < blocks; ++b) {
         ForwardBlock& one = block[b];
         const Range run = visible[b].within(first, first + keys);
@@ -122,7 +122,7 @@ static void forward_group(const AttentionForward& call, const Group& group, floa
   for (int b = 0; b < blocks; ++b) {
     ForwardBlock& one = block[b];
     const std::int64_t first = group.first_of(b);
-    float* logsumexp = call.logsumexp + (group.batch * call.heads + group.head) * call.queries + first;
+    float* logsumexp = !call.logsumexp ? nullptr : call.logsumexp + (group.batch * call.heads + group.head) * call.queries + first;
     const bool finite = finish(one, visible[b], value_width, logsumexp);
     unpack_columns(one.context, QUERIES, one.queries, value_width, context, first);
     if (!finite) exact_forward<T>(call, group, first, one.queries, visible[b], drops ? &one.keep : nullptr, one.context);

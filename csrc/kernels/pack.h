@@ -102,11 +102,13 @@ static void pack_rows(const Matrix<const T>& from, std::ptrdiff_t first, int cou
   }
 }
 
-// Rows of keys or values as the left side of a product: where they lie, or, where they are not float32, copied.
-static inline Left rows_of(const Matrix<const float>& from, std::ptrdiff_t first, int, int, float*) {
-  return {from.at(first), from.row, from.column};
-}
-static inline Left rows_of(const Matrix<const Half>& from, std::ptrdiff_t first, int count, int width, float* room) {
+// Rows of keys or values as the left side of a product: where they lie, or copied side by side, if they are no floats or
+// `again` is to be read by several blocks. Rows that lie apart, as those of one head among others do, share few sets of
+// a cache, which then holds few of them.
+template <typename T>
+static inline Left rows_of(const Matrix<const T>& from, std::ptrdiff_t first, int count, int width, bool again, float* room) {
+  if constexpr (sizeof(T) == sizeof(float))
+    if (!again || (from.row == width && from.column == 1)) return {from.at(first), from.row, from.column};
   pack_rows(from, first, count, width, room, width);
   return {room, width, 1};
 }

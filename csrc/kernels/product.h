@@ -15,20 +15,25 @@ struct Left {
 
 // A tile of ROWS x (VECTORS * LANES) numbers of C, held in registers.
 template <int ROWS, int VECTORS, bool ADD>
-static inline void product_tile(Left a, const float* b, std::ptrdiff_t b_row, int depth, float* c,
-                                std::ptrdiff_t c_row) {
+[[gnu::always_inline]] static inline void product_tile(Left a, const float* b, std::ptrdiff_t b_row, int depth, float* c,
+                                                       std::ptrdiff_t c_row) {
   Floats sum[ROWS][VECTORS];
+#pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i)
     for (int v = 0; v < VECTORS; ++v) sum[i][v] = Floats{};
   for (int k = 0; k < depth; ++k) {
     Floats right[VECTORS];
+#pragma GCC unroll 16
     for (int v = 0; v < VECTORS; ++v) right[v] = load(b + k * b_row + v * LANES);
+#pragma GCC unroll 16
     for (int i = 0; i < ROWS; ++i) {
       const Floats left = broadcast(a.data[i * a.row + k * a.step]);
       for (int v = 0; v < VECTORS; ++v) sum[i][v] += left * right[v];
     }
   }
+#pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 16
     for (int v = 0; v < VECTORS; ++v) {
       float* to = c + i * c_row + v * LANES;
       store(to, ADD ? load(to) + sum[i][v] : sum[i][v]);

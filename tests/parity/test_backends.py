@@ -137,6 +137,7 @@ ELSEWHERE = {  # tested by name below, or in tests/laws
     Feature.FLOAT16,
     Feature.ACCELERATOR,
     Feature.EXPORT,
+    Feature.TRANSFORM,
     Feature.LINEAR_MEMORY,
     Feature.LINEAR_TIME,
 }

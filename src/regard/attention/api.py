@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from regard.attention import capabilities
+from regard.attention import capabilities, routes
 from regard.attention.call import Call, checked_call
 from regard.attention.masks import Causal, Dense, Mask
 from regard.attention.normalizers import Normalizer
@@ -17,6 +17,7 @@ from regard.attention.scores import Prepared, ScaledDot, Score
 from regard.attention.seen import Record, Seen, named
 from regard.attention.terms import Bias
 from regard.attention.watching import current
+from regard.ops.attention import run as run_native
 
 
 def attend(
@@ -54,6 +55,12 @@ def attend(
 
     Source: Bahdanau et al. 2015; Luong et al. 2015; Vaswani et al. 2017.
     """
+    like = None
+    if normalize is None and dropout == 0.0 and backend in ("auto", "native") and isinstance(key, Tensor):
+        like = routes.key_of(query, key, value, score, mask, offset)
+        route = routes.find(like)
+        if route is not None:
+            return run_native(query, key, value, route.bounds, route.constants)
     watched = current()
     record = {} if watched is None else watched.observations
     call = checked_call(
@@ -67,7 +74,10 @@ def attend(
         dropout=dropout,
         record=record,
     )
-    context, seen = _run(call, backend)
+    chosen = capabilities.choose(call, backend)
+    if like is not None and chosen == "native":
+        routes.remember(like, call)
+    context, seen = _run(call, chosen)
     if watched is not None:
         watched.add(seen)
     return context
@@ -110,12 +120,12 @@ def observe(
         dropout=dropout,
         record=wanted,
     )
-    return _run(call, backend)
+    return _run(call, capabilities.choose(call, backend))
 
 
 def _run(call: Call, backend: str) -> tuple[Tensor, Seen]:
     with torch.autocast(call.query.device.type, enabled=False):  # checked_call has cast as autocast asks
-        run = capabilities.runner(capabilities.choose(call, backend))
+        run = capabilities.runner(backend)
         if call.dropout > 0.0 or call.normalize.draws:
             call = replace(call, seed=draw_seed())
         context, seen = run(call)

@@ -51,6 +51,7 @@ class Feature(Enum):
     FLOAT16 = "float16"
     ACCELERATOR = "tensors on another device than the CPU"
     EXPORT = "torch.export, ONNX"
+    TRANSFORM = "torch.func's transforms (vmap, grad)"
     LINEAR_MEMORY = "memory in O(n)"
     LINEAR_TIME = "time in O(n)"
 
@@ -73,6 +74,7 @@ _SDPA = frozenset(
         Feature.FLOAT16,
         Feature.ACCELERATOR,
         Feature.EXPORT,
+        Feature.TRANSFORM,
     }
 )
 _NATIVE = frozenset(
@@ -102,6 +104,7 @@ _LINEAR = frozenset(
         Feature.FLOAT16,
         Feature.ACCELERATOR,
         Feature.EXPORT,
+        Feature.TRANSFORM,
         Feature.SECOND_DERIVATIVES,
         Feature.LINEAR_MEMORY,
         Feature.LINEAR_TIME,
@@ -160,6 +163,8 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.FLOAT16: call.query.dtype == torch.float16,
         Feature.ACCELERATOR: call.query.device.type != "cpu",
         Feature.EXPORT: torch.compiler.is_exporting(),
+        Feature.TRANSFORM: not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is not None,
     }
     return frozenset(feature for feature, needed in asked.items() if needed)
 

@@ -13,6 +13,7 @@ from regard.ops.native import module
 from regard.ops.once import Once
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
+Constants = tuple[Any, ...]
 
 
 def attention(
@@ -37,42 +38,14 @@ def attention(
         given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
         return forward_operator(query, key, value, bounds, scale, dropout, given)[0].to(query.dtype)
     assert not isinstance(seed, Tensor)
-    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
-        context: Tensor = _Attention.apply(query, key, value, bounds, scale, dropout, seed)
-        return context
-    return _forward(query, key, value, bounds, scale, dropout, seed)[0].to(query.dtype)
+    bounds = contiguous_pairs(bounds)
+    return run(query, key, value, bounds, constants(query, key, value, bounds, scale, dropout, seed))
 
 
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        bounds: Tensor | None,
-        scale: float,
-        dropout: float,
-        seed: int,
-    ) -> Tensor:
-        context, logsumexp = _forward(query, key, value, bounds, scale, dropout, seed)
-        ctx.save_for_backward(query, key, value, bounds, context, logsumexp)
-        ctx.options = scale, dropout, seed
-        return context.to(query.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, bounds, context, logsumexp = ctx.saved_tensors
-        gradients = _backward(gradient, query, key, value, bounds, context, logsumexp, *ctx.options)
-        if torch.is_grad_enabled():  # create_graph: whoever derives these again is told what can
-            gradients = tuple(Once.apply("native", tensor, query, key, value) for tensor in gradients)
-        return *gradients, None, None, None, None
-
-
-def _call(
+def constants(
     query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, scale: float, dropout: float, seed: int
-) -> tuple[Any, ...]:
-    """What both passes begin with, as csrc/bindings/module.cpp reads it."""
+) -> Constants:
+    """What of a call is the same for all tensors of these sizes, as csrc/bindings/module.cpp reads it."""
     batch, heads, queries, width = query.shape
     intervals: tuple[int, ...] = (0, 0, 0, 0, 0)
     if bounds is not None:
@@ -80,17 +53,44 @@ def _call(
         intervals = (bounds.data_ptr(), *strides, bounds.shape[3])
     return (
         TYPES[query.dtype],
-        torch.get_num_threads(),
         scale,
         seed & 0xFFFFFFFFFFFFFFFF,
         round(dropout * 2**32),
         1.0 / (1.0 - dropout),
         (batch, heads, key.shape[1], queries, key.shape[2], width, value.shape[3]),
         intervals,
-        _where(query),
-        _where(key),
-        _where(value),
     )
+
+
+def contiguous_pairs(bounds: Tensor | None) -> Tensor | None:
+    """The kernels take the last two dimensions, an interval's ends, as contiguous, and the others as they are."""
+    return bounds if bounds is None or bounds.stride()[-2:] == (2, 1) else bounds.contiguous()
+
+
+def run(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given: Constants) -> Tensor:
+    """An eager call whose `constants` are known; `bounds` are those in them, kept for as long as they are needed."""
+    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+        context: Tensor = _Attention.apply(query, key, value, bounds, given)
+        return context
+    context, _ = _forward(query, key, value, given, keep=False)
+    return context if query.dtype == torch.float32 else context.to(query.dtype)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given: Constants) -> Tensor:
+        context, logsumexp = _forward(query, key, value, given, keep=True)
+        ctx.save_for_backward(query, key, value, context, logsumexp)
+        ctx.bounds, ctx.given = bounds, given
+        return context if query.dtype == torch.float32 else context.to(query.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, context, logsumexp = ctx.saved_tensors
+        gradients = _backward(gradient, query, key, value, context, logsumexp, ctx.given)
+        if torch.is_grad_enabled():  # create_graph: whoever derives these again is told what can
+            gradients = tuple(Once.apply("native", tensor, query, key, value) for tensor in gradients)
+        return *gradients, None, None
 
 
 def _where(tensor: Tensor) -> tuple[int, ...]:
@@ -98,41 +98,39 @@ def _where(tensor: Tensor) -> tuple[int, ...]:
 
 
 def _forward(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, scale: float, dropout: float, seed: int
-) -> tuple[Tensor, Tensor]:
-    batch, heads, queries, _ = query.shape
-    context = torch.empty(batch, queries, heads, value.shape[3]).transpose(1, 2)
-    logsumexp = torch.empty(batch, heads, queries)
-    bounds = None if bounds is None else _contiguous_pairs(bounds)
-    module().forward(*_call(query, key, value, bounds, scale, dropout, seed), _where(context), logsumexp.data_ptr())
+    query: Tensor, key: Tensor, value: Tensor, given: Constants, *, keep: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The context, in float32, and where it is to be kept the log-sum-exp."""
+    batch, heads, _, queries, _, _, value_width = given[5]
+    context = torch.empty(batch, queries, heads, value_width).transpose(1, 2)
+    logsumexp = torch.empty(batch, heads, queries) if keep else None
+    module().forward(
+        torch.get_num_threads(),
+        given,
+        _where(query),
+        _where(key),
+        _where(value),
+        _where(context),
+        0 if logsumexp is None else logsumexp.data_ptr(),
+    )
     return context, logsumexp
 
 
 def _backward(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    bounds: Tensor | None,
-    context: Tensor,
-    logsumexp: Tensor,
-    scale: float,
-    dropout: float,
-    seed: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    native = module()
-    batch, heads, queries, width = query.shape
-    _, kv_heads, keys, value_width = value.shape
-    gradient = gradient.to(query.dtype)
-    bounds = None if bounds is None else _contiguous_pairs(bounds)
-    parts, padded, padded_value = native.plan(
-        torch.get_num_threads(), batch, heads, kv_heads, queries, width, value_width
-    )
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, context: Tensor, logsumexp: Tensor, given: Constants
+) -> tuple[Tensor, ...]:
+    native, threads = module(), torch.get_num_threads()
+    batch, heads, kv_heads, queries, keys, width, value_width = given[5]
+    parts, padded, padded_value = native.plan(threads, batch, heads, kv_heads, queries, width, value_width)
     query_gradient = torch.empty_like(query)
     key_gradient = torch.zeros(batch, kv_heads, parts, keys, padded)
     value_gradient = torch.zeros(batch, kv_heads, parts, keys, padded_value)
     native.backward(
-        *_call(query, key, value, bounds, scale, dropout, seed),
+        threads,
+        given,
+        _where(query),
+        _where(key),
+        _where(value),
         _where(context),
         _where(gradient),
         logsumexp.data_ptr(),
@@ -149,13 +147,9 @@ def _backward(
 
 def _total(parts: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     """The sum of a gradient's parts, (batch, heads, parts, length, padded width), without what pads it."""
-    whole = parts[:, :, 0] if parts.shape[2] == 1 else parts.sum(2)
-    return whole[..., :width].to(dtype)
-
-
-def _contiguous_pairs(bounds: Tensor) -> Tensor:
-    """The kernels take the last two dimensions, an interval's ends, as contiguous, and the others as they are."""
-    return bounds if bounds.stride()[-2:] == (2, 1) else bounds.contiguous()
+    whole = parts.squeeze(2) if parts.shape[2] == 1 else parts.sum(2)
+    whole = whole if whole.shape[3] == width else whole[..., :width]
+    return whole if dtype == torch.float32 else whole.to(dtype)
 
 
 @torch.library.custom_op("regard::attention", mutates_args=(), device_types="cpu")
@@ -163,7 +157,10 @@ def forward_operator(
     query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, scale: float, dropout: float, seed: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Context and log-sum-exp, both in float32."""
-    return _forward(query, key, value, bounds, scale, dropout, int(seed))
+    given = constants(query, key, value, contiguous_pairs(bounds), scale, dropout, int(seed))
+    context, logsumexp = _forward(query, key, value, given, keep=True)
+    assert logsumexp is not None
+    return context, logsumexp
 
 
 @forward_operator.register_fake
@@ -189,8 +186,9 @@ def backward_operator(
     seed: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, contiguous: a graph knows no other layout of them."""
-    found = _backward(gradient, query, key, value, bounds, context, logsumexp, scale, dropout, int(seed))
-    return found[0].contiguous(), found[1].contiguous(), found[2].contiguous()
+    given = constants(query, key, value, contiguous_pairs(bounds), scale, dropout, int(seed))
+    of_query, of_key, of_value = _backward(gradient, query, key, value, context, logsumexp, given)
+    return of_query.contiguous(), of_key.contiguous(), of_value.contiguous()
 
 
 @backward_operator.register_fake
