@@ -47,7 +47,7 @@ struct AttentionForward : Attention {
 };
 
 // Gradients of keys and values are summed in float32, in `parts` places (batch, kv_heads, parts, keys, padded width)
-// that hold zeros and whose sum over the parts is the gradient; `parts` and the paddings come from `backward_plan`.
+// whose sum over the parts is the gradient; `parts` and the paddings come from the plan.
 struct AttentionBackward : Attention {
   Tensor context;  // float32
   Tensor context_gradient;

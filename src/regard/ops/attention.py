@@ -123,8 +123,8 @@ def _backward(
     batch, heads, kv_heads, queries, keys, width, value_width = given[5]
     parts, padded, padded_value = native.plan(threads, batch, heads, kv_heads, queries, width, value_width)
     query_gradient = torch.empty_like(query)
-    key_gradient = torch.zeros(batch, kv_heads, parts, keys, padded)
-    value_gradient = torch.zeros(batch, kv_heads, parts, keys, padded_value)
+    key_gradient = torch.empty(batch, kv_heads, parts, keys, padded)
+    value_gradient = torch.empty(batch, kv_heads, parts, keys, padded_value)
     native.backward(
         threads,
         given,
