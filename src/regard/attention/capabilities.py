@@ -15,6 +15,7 @@ from regard.attention.scores import Score
 from regard.attention.similarities import Kernel
 from regard.attention.terms import Bias
 from regard.ops import native
+from regard.ops.following import transformed
 
 LARGEST = 2**24  # pairs of a mask or a term that a backend without LARGE may hold as a tensor
 
@@ -51,7 +52,7 @@ class Feature(Enum):
     FLOAT16 = "float16"
     ACCELERATOR = "tensors on another device than the CPU"
     EXPORT = "torch.export, ONNX"
-    TRANSFORM = "torch.func's transforms (vmap, grad)"
+    TRANSFORM = "torch.func's transforms (vmap, grad), torch.jit.trace"
     LINEAR_MEMORY = "memory in O(n)"
     LINEAR_TIME = "time in O(n)"
 
@@ -163,8 +164,7 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.FLOAT16: call.query.dtype == torch.float16,
         Feature.ACCELERATOR: call.query.device.type != "cpu",
         Feature.EXPORT: torch.compiler.is_exporting(),
-        Feature.TRANSFORM: not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is not None,
+        Feature.TRANSFORM: transformed(),
     }
     return frozenset(feature for feature, needed in asked.items() if needed)
 

@@ -15,6 +15,7 @@ from regard.attention.masks import Mask
 from regard.attention.scores import Dot, ScaledDot, Score
 from regard.attention.watching import current
 from regard.ops.attention import Constants, constants, contiguous_pairs
+from regard.ops.following import followed, transformed
 from regard.ops.native import ABSENT
 
 KEPT = 32  # calls that are remembered
@@ -38,14 +39,13 @@ def key_of(
     """What decides how a call runs; None where more does, or where it does not run on a CPU."""
     if (
         ABSENT
-        or torch.compiler.is_compiling()
+        or followed(query, key, value)
+        or transformed()
         or type(offset) is not int
         or not (score is None or isinstance(score, Dot | ScaledDot))
-        or not (isinstance(query, Tensor) and isinstance(key, Tensor) and isinstance(value, Tensor))
         or not (query.is_cpu and key.is_cpu and value.is_cpu)
         or current() is not None
         or torch.is_autocast_enabled("cpu")
-        or torch._C._functorch.peek_interpreter_stack() is not None
     ):
         return None
     return query.shape, key.shape, value.shape, query.dtype, key.dtype, value.dtype, score, mask, offset

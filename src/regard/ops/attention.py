@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.ops.following import followed
 from regard.ops.native import module
 from regard.ops.once import Once
 
@@ -34,7 +35,7 @@ def attention(
     Returns:
         `(batch, heads, queries, value_width)`, laid out (batch, queries, heads, value_width).
     """
-    if torch.compiler.is_compiling():
+    if followed(query, key, value):
         given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
         return forward_operator(query, key, value, bounds, scale, dropout, given)[0].to(query.dtype)
     assert not isinstance(seed, Tensor)

@@ -9,6 +9,7 @@ from regard.attention.lowering import DotScores
 from regard.attention.masks import Causal
 from regard.attention.normalizers import Softmax
 from regard.attention.observations import TopKeys
+from regard.ops.following import transformed
 from regard.ops.once import Once
 
 
@@ -44,7 +45,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
         # Torch gives zeros to a query that sees nothing; others that run the graph may not (ONNX Runtime).
         sees = added if added.dtype == torch.bool else added > -torch.inf
         context = context.masked_fill(~sees.any(-1, keepdim=True), 0.0)
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() and not transformed():
         made = context.grad_fn
         if made is not None and "ScaledDotProduct" in made.name():
             made.register_hook(_without_second_derivatives)
