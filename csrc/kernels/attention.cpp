@@ -82,8 +82,8 @@ void backward_task(const void* given, std::int64_t index, float* room) {
   const std::int64_t batch = kv / call.kv_heads, kv_head = kv % call.kv_heads;
   float* key_gradient = call.key_gradient + index * call.keys * call.padded_width;
   float* value_gradient = call.value_gradient + index * call.keys * call.padded_value_width;
-  __builtin_memset(key_gradient, 0, (std::size_t)(call.keys * call.padded_width) * sizeof(float));
-  __builtin_memset(value_gradient, 0, (std::size_t)(call.keys * call.padded_value_width) * sizeof(float));
+  for (std::int64_t k = 0; k < call.keys * call.padded_width; ++k) key_gradient[k] = 0.0f;
+  for (std::int64_t k = 0; k < call.keys * call.padded_value_width; ++k) value_gradient[k] = 0.0f;
   // Every parts-th group, so that each part has early and late queries.
   for (std::int64_t item = part; item < shared * task.groups; item += call.parts) {
     const std::int64_t first = item % task.groups * task.queries, left = call.queries - first;
