@@ -188,7 +188,7 @@ def plan(
     text = "none: every pair" if call.lowered_mask is None else f"{call.mask!r}, {call.lowered_mask.describe()}"
     faster = ""
     if chosen in ("streamed", "reference"):
-        fused = min((name for name in ("native", "sdpa")), key=lambda name: len(others[name]))
+        fused = min(("native", "sdpa"), key=lambda name: len(others[name]))
         if others[fused]:
             faster = f"without {'; '.join(others[fused])} the call would run fused, on {fused}"
     return Plan(backend=chosen, others=others, form=form, mask=text, faster=faster)

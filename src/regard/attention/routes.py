@@ -61,5 +61,5 @@ def remember(key: Key, call: Call) -> None:
     assert isinstance(scores, DotScores)
     bounds = contiguous_pairs(None if mask is None or mask.everything else mask.bounds)
     if len(_routes) >= KEPT:
-        _routes.pop(next(iter(_routes)))
+        _routes.pop(next(iter(_routes)), None)  # another thread may have been faster
     _routes[key] = Route(bounds, constants(call.query, call.key, call.value, bounds, scores.scale, 0.0, 0))

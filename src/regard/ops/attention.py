@@ -15,6 +15,10 @@ from regard.ops.once import Once
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 Constants = tuple[Any, ...]
+_FLOATS: dict[str, Any] = {
+    "dtype": torch.float32,
+    "device": "cpu",
+}  # whatever torch's defaults are: a kernel writes there
 
 
 def attention(
@@ -103,8 +107,8 @@ def _forward(
 ) -> tuple[Tensor, Tensor | None]:
     """The context, in float32, and where it is to be kept the log-sum-exp."""
     batch, heads, _, queries, _, _, value_width = given[5]
-    context = torch.empty(batch, queries, heads, value_width).transpose(1, 2)
-    logsumexp = torch.empty(batch, heads, queries) if keep else None
+    context = torch.empty(batch, queries, heads, value_width, **_FLOATS).transpose(1, 2)
+    logsumexp = torch.empty(batch, heads, queries, **_FLOATS) if keep else None
     module().forward(
         torch.get_num_threads(),
         given,
@@ -124,8 +128,8 @@ def _backward(
     batch, heads, kv_heads, queries, keys, width, value_width = given[5]
     parts, padded, padded_value = native.plan(threads, batch, heads, kv_heads, queries, width, value_width)
     query_gradient = torch.empty_like(query)
-    key_gradient = torch.empty(batch, kv_heads, parts, keys, padded)
-    value_gradient = torch.empty(batch, kv_heads, parts, keys, padded_value)
+    key_gradient = torch.empty(batch, kv_heads, parts, keys, padded, **_FLOATS)
+    value_gradient = torch.empty(batch, kv_heads, parts, keys, padded_value, **_FLOATS)
     native.backward(
         threads,
         given,

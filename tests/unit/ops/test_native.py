@@ -139,6 +139,20 @@ def test_the_context_lies_as_a_layer_wants_it() -> None:
     assert context.transpose(1, 2).is_contiguous()
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16], ids=str)
+def test_torch_s_default_dtype_changes_nothing(default: torch.dtype) -> None:
+    tensors = inputs(37, 41)
+    expected = results(tensors, backend="native")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        context = regard.attend(*tensors, backend="native")
+        assert torch.equal(context.double(), expected[0])
+        assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(context.sum(), tensors))
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_several_python_threads(threads: None) -> None:
     torch.set_num_threads(2)
     tensors = inputs(100, 300)
