@@ -1,4 +1,5 @@
-// A block: up to 32 queries of one head, which are computed together, one to a lane.
+// A block: a few queries of one head, which are computed together, one to a lane; and a group of blocks, which read the
+// same keys one after the other.
 #pragma once
 
 #include "kernels/bounds.h"
@@ -8,9 +9,9 @@
 
 namespace regard::REGARD_ISA {
 
-constexpr int KEYS = 96;        // scored at a time
-constexpr int MOST_BLOCKS = 4;  // that read the same keys one after the other
-constexpr int ROOM = 64 * 1024;  // numbers that such a group of blocks may hold: half of a second-level cache
+constexpr int KEYS = 96;                    // scored at a time
+constexpr int MOST_BLOCKS = 512 / QUERIES;  // of a group: keys and values are laid side by side once for each group
+constexpr int ROOM = 256 * 1024;            // numbers that a group may hold: what a core has of the caches
 
 constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 
@@ -20,6 +21,7 @@ struct Group {
   int queries;
 
   int blocks() const { return (queries + QUERIES - 1) / QUERIES; }
+  bool large() const { return queries > 32; }  // so that it pays to lay out keys and values for it
   std::int64_t first_of(int block) const { return first + block * QUERIES; }
   int queries_of(int block) const { return least(queries - block * QUERIES, QUERIES); }
 };

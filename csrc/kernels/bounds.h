@@ -6,7 +6,7 @@
 
 namespace regard::REGARD_ISA {
 
-constexpr int QUERIES = 32;  // of a block: its lanes
+constexpr int QUERIES = 2 * LANES < 16 ? 16 : 2 * LANES;  // of a block: the columns of two vectors, as a tile has them
 
 struct Range {
   int first, last;

@@ -99,8 +99,8 @@ static void forward_group(const AttentionForward& call, const Group& group, floa
   for (int r = 0; r < count; ++r)
     for (int first = ranges[r].first; first < ranges[r].last; first += KEYS) {
       const int keys = least(KEYS, ranges[r].last - first);
-      const Left key_rows = rows_of(key, first, keys, width, blocks > 1, room);
-      const Left value_rows = rows_of(value, first, keys, value_width, blocks > 1, room + KEYS * width);
+      const Left key_rows = rows_of(key, first, keys, width, group.large(), room);
+      const Left value_rows = rows_of(value, first, keys, value_width, group.large(), room + KEYS * width);
       for (int b = 0; b < blocks; ++b) {
         ForwardBlock& one = block[b];
         const Range run = visible[b].within(first, first + keys);

@@ -1,6 +1,7 @@
 """The public verbs of the mechanism: `attend`, `observe`, `plan`, and torch's own signature."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from html import escape
 
@@ -124,7 +125,9 @@ def observe(
 
 
 def _run(call: Call, backend: str) -> tuple[Tensor, Seen]:
-    with torch.autocast(call.query.device.type, enabled=False):  # checked_call has cast as autocast asks
+    device = call.query.device.type
+    autocast = torch.amp.is_autocast_available(device)  # checked_call has cast as it asks
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         run = capabilities.runner(backend)
         if call.dropout > 0.0 or call.normalize.draws:
             call = replace(call, seed=draw_seed())

@@ -80,7 +80,7 @@ def checked_call(
             raise ValueError("key was prepared by another score; pass the score that prepared it: score=prepared.score")
         key = key.keys
     _check_tensors(query, key, value)
-    if torch.is_autocast_enabled(query.device.type):
+    if torch.amp.is_autocast_available(query.device.type) and torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = (
             tensor if tensor.dtype == torch.float64 else tensor.to(dtype) for tensor in (query, key, value)

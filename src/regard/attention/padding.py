@@ -113,6 +113,11 @@ class Documents(Mask):
         """Whether the other packing has the same documents, so that positions restart in the same places."""
         return torch.equal(self.lengths, other.lengths) and torch.equal(self.key_lengths, other.key_lengths)
 
+    def positions(self) -> Int[Tensor, "rows queries"]:
+        """Where each query stands in its document, from 0."""
+        queries = int(self.lengths[0].sum())
+        return torch.arange(queries, device=self.lengths.device) - self.edges(queries)[0]
+
     def edges(self, queries: int) -> tuple[Int[Tensor, "rows queries"], ...]:
         """For each query: the first query, the first key and the end of the keys of its document."""
         ends, key_ends = self.lengths.cumsum(-1), self.key_lengths.cumsum(-1)

@@ -17,13 +17,22 @@ from regard.models.tokens import END, PAD, START
 class Batch:
     """Sentence pairs as a model trains on them: `target_out[:, t]` is what follows `target_in[:, :t + 1]`.
 
-    Every source ends with END; a target enters behind START and leaves before END; the rest of a row is PAD.
+    Every source ends with END; a target enters behind START and leaves before END. Padded, a pair has a row of its
+    own, the rest of which is PAD. Packed, all pairs stand end to end in a single row, nothing is PAD, and
+    `target_lengths` says how much of it each has.
     """
 
-    source: Int[Tensor, "batch source"]
-    source_lengths: Int[Tensor, " batch"]  # END included
-    target_in: Int[Tensor, "batch target"]
-    target_out: Int[Tensor, "batch target"]
+    source: Int[Tensor, "rows source"]
+    source_lengths: Int[Tensor, " pairs"]  # END included
+    target_in: Int[Tensor, "rows target"]
+    target_out: Int[Tensor, "rows target"]
+    target_lengths: Int[Tensor, " pairs"] | None = None  # END included; of a packed batch
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What an encoder-decoder is called with; only a packed batch has `target_lengths`."""
+        inputs = (self.source, self.source_lengths, self.target_in)
+        return inputs if self.target_lengths is None else (*inputs, self.target_lengths)
 
     @property
     def tokens(self) -> int:
@@ -37,6 +46,7 @@ class Batch:
             source_lengths=self.source_lengths.to(device),
             target_in=self.target_in.to(device),
             target_out=self.target_out.to(device),
+            target_lengths=None if self.target_lengths is None else self.target_lengths.to(device),
         )
 
 
@@ -61,22 +71,27 @@ class Position(TypedDict):
     position: int
 
 
-def collate(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> Batch:
-    """One padded batch of sentence pairs, given as token numbers without special tokens."""
+def collate(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, packed: bool = False) -> Batch:
+    """One batch of sentence pairs, given as token numbers without special tokens; padded, or packed into a row."""
+    source = [[*sentence, END] for sentence in sources]
+    target_in, target_out = [[START, *sentence] for sentence in targets], [[*sentence, END] for sentence in targets]
+    lay = _pack if packed else _pad
     return Batch(
-        source=_pad([[*sentence, END] for sentence in sources]),
-        source_lengths=torch.tensor([len(sentence) + 1 for sentence in sources]),
-        target_in=_pad([[START, *sentence] for sentence in targets]),
-        target_out=_pad([[*sentence, END] for sentence in targets]),
+        source=lay(source),
+        source_lengths=torch.tensor([len(sentence) for sentence in source]),
+        target_in=lay(target_in),
+        target_out=lay(target_out),
+        target_lengths=torch.tensor([len(sentence) for sentence in target_out]) if packed else None,
     )
 
 
 class TokenBatches:
     """An epoch of sentence pairs in batches of at most `tokens` tokens, padding included; iterate to train.
 
-    A batch of `rows` pairs keeps `rows * max(longest source, longest target) <= tokens`, END included. Each
-    epoch shuffles the pairs, sorts them by length, so that pairs of about equal length change places, cuts,
-    and shuffles the batches. Where the cuts fall depends on the lengths alone: `len` never changes.
+    A batch of `rows` pairs keeps `rows * max(longest source, longest target) <= tokens`, END included, also where
+    it is packed: padded or packed, a batch has the same pairs, so that the training is the same. Each epoch
+    shuffles the pairs, sorts them by length, so that pairs of about equal length change places, cuts, and
+    shuffles the batches. Where the cuts fall depends on the lengths alone: `len` never changes.
 
     The order is a pure function of `(seed, epoch)`; no other random state is read or changed. An iteration
     goes through one epoch; when all of it was handed out, the next iteration is the next epoch. `state_dict`
@@ -87,19 +102,26 @@ class TokenBatches:
         sources, targets: the token numbers of each sentence, without special tokens; equally many.
         tokens: the largest `rows * longest` of a batch.
         seed: of the order.
+        packed: lay the pairs of a batch end to end instead of padding them (:class:`Batch`).
 
     Raises:
         ValueError: no pairs, unequally many, or a pair that is longer than `tokens`.
     """
 
     def __init__(
-        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, tokens: int, seed: int
+        self,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        *,
+        tokens: int,
+        seed: int,
+        packed: bool = False,
     ) -> None:
         if len(sources) != len(targets):
             raise ValueError(f"{len(sources)} sources but {len(targets)} targets: they go in pairs")
         if not sources:
             raise ValueError("there are no sentence pairs to make batches of")
-        self.sources, self.targets, self.tokens, self.seed = sources, targets, tokens, seed
+        self.sources, self.targets, self.tokens, self.seed, self.packed = sources, targets, tokens, seed, packed
         source_lengths = torch.tensor([len(sentence) + 1 for sentence in sources])
         target_lengths = torch.tensor([len(sentence) + 1 for sentence in targets])
         longest = torch.maximum(source_lengths, target_lengths)
@@ -129,7 +151,12 @@ class TokenBatches:
         for position in range(start, len(batches)):
             pairs = batches[position]
             self._position = position + 1
-            yield collate([self.sources[pair] for pair in pairs], [self.targets[pair] for pair in pairs])
+            yield self.batch(pairs)
+
+    def batch(self, pairs: Sequence[int]) -> Batch:
+        """The batch of these pairs, by their places in `sources` and `targets`."""
+        sources, targets = [self.sources[pair] for pair in pairs], [self.targets[pair] for pair in pairs]
+        return collate(sources, targets, packed=self.packed)
 
     def order(self, epoch: int) -> list[list[int]]:
         """The pairs of every batch of an epoch, in the order in which they are handed out."""
@@ -182,6 +209,10 @@ def length_batches(sources: Sequence[Sequence[int]], *, tokens: int) -> Iterator
 def _pad(sentences: list[list[int]]) -> Int[Tensor, "batch tokens"]:
     longest = max(map(len, sentences))
     return torch.tensor([sentence + [PAD] * (longest - len(sentence)) for sentence in sentences])
+
+
+def _pack(sentences: list[list[int]]) -> Int[Tensor, "1 tokens"]:
+    return torch.tensor([[token for sentence in sentences for token in sentence]])
 
 
 def _length_order(

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from regard.attention.masks import Causal
-from regard.attention.padding import Lengths
+from regard.attention.api import plan
+from regard.attention.masks import Causal, Mask
+from regard.attention.padding import Documents, Lengths
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.blocks import BlockCache, DecoderBlock, EncoderBlock, FeedForward
 from regard.nn.dropout import Dropout
@@ -46,6 +48,15 @@ class Layers:
             backend=self.backend,
         )
 
+    def packs(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> bool:
+        """Whether packed batches are worth it there: `native` skips what lies in other documents, the rest mask it."""
+        query = torch.empty(1, self.heads, 2, self.dim // self.heads, device=device, dtype=dtype)
+        key = query[:, : self.kv_heads]
+        packed = plan(
+            query, key, key, mask=Causal() & Documents([1, 1]), dropout=self.attention_dropout, backend=self.backend
+        )
+        return packed.backend == "native"
+
     def mlp(self) -> FeedForward:
         return FeedForward(self.dim, self.feed_forward, activation=self.activation, dropout=0.0)
 
@@ -64,9 +75,11 @@ class Embedding(nn.Module):
         self.table, self.position, self.dropout = table, shape.position(), Dropout(shape.dropout)
         self.scale = shape.dim**0.5
 
-    def forward(self, tokens: Int[Tensor, "batch length"], offset: int = 0) -> Float[Tensor, "batch length dim"]:
+    def forward(
+        self, tokens: Int[Tensor, "batch length"], position: int | Int[Tensor, "batch length"] = 0
+    ) -> Float[Tensor, "batch length dim"]:
         vectors = self.table(tokens) * self.scale
-        return self.dropout(vectors if self.position is None else self.position(vectors, offset))
+        return self.dropout(vectors if self.position is None else self.position(vectors, position))
 
 
 class Encoder(nn.Module):
@@ -82,11 +95,11 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(shape.dim) if shape.norm == "pre" else nn.Identity()
 
     def forward(
-        self, tokens: Int[Tensor, "batch length"], lengths: Int[Tensor, " batch"]
+        self, tokens: Int[Tensor, "batch length"], lengths: Int[Tensor, " sequences"], *, packed: bool = False
     ) -> Float[Tensor, "batch length dim"]:
-        """Encode rows of `lengths` tokens, padded on the right."""
-        hidden = self.embedding(tokens)
-        mask = Lengths(lengths)
+        """Encode sequences of `lengths` tokens: each in a row, padded on the right; or packed, end to end in one."""
+        mask = Documents(lengths) if packed else Lengths(lengths)
+        hidden = self.embedding(tokens, mask.positions() if isinstance(mask, Documents) else 0)
         for layer in self.layers:
             hidden = layer(hidden, mask=mask)
         return self.norm(hidden)
@@ -116,14 +129,19 @@ class Decoder(nn.Module):
         tokens: Int[Tensor, "batch length"],
         memory: Float[Tensor, "batch source dim"] | None = None,
         *,
-        memory_mask: Lengths | None = None,
+        memory_mask: Lengths | Documents | None = None,
         caches: list[BlockCache] | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "batch length dim"]:
-        """Hidden states of `tokens`, which follow what the caches hold."""
-        hidden = self.embedding(tokens, 0 if caches is None else caches[0].own.length)
+        """Hidden states of `tokens`, which follow what the caches hold, or are packed `documents` end to end."""
+        mask: Mask = self.causal
+        position: int | Tensor = 0 if caches is None else caches[0].own.length
+        if documents is not None:
+            mask, position = mask & documents, documents.positions()
+        hidden = self.embedding(tokens, position)
         for index, layer in enumerate(self.layers):
             cache = None if caches is None else caches[index]
-            hidden = layer(hidden, memory, mask=self.causal, memory_mask=memory_mask, cache=cache)
+            hidden = layer(hidden, memory, mask=mask, memory_mask=memory_mask, cache=cache)
         return self.norm(hidden)
 
 
@@ -185,13 +203,22 @@ class Transformer(nn.Module):
 
     def forward(
         self,
-        source: Int[Tensor, "batch source"],
+        source: Int[Tensor, "rows source"],
         source_lengths: Int[Tensor, " batch"],
-        target: Int[Tensor, "batch target"],
-    ) -> Float[Tensor, "batch target dim"]:
-        """Teacher forcing: the hidden state after each target token; logits are `hidden @ output_weight.T`."""
-        memory = self.encoder(source, source_lengths)
-        return self.decoder(target, memory, memory_mask=Lengths(source_lengths))
+        target: Int[Tensor, "rows target"],
+        target_lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "rows target dim"]:
+        """Teacher forcing: the hidden state after each target token; logits are `hidden @ output_weight.T`.
+
+        Where `target_lengths` are given, the batch is packed: `source` is `(1, sum of source_lengths)` and `target`
+        `(1, sum of target_lengths)`, all pairs end to end, and no place is spent on padding.
+        """
+        if target_lengths is None:
+            memory = self.encoder(source, source_lengths)
+            return self.decoder(target, memory, memory_mask=Lengths(source_lengths))
+        memory = self.encoder(source, source_lengths, packed=True)
+        pairs = Documents(target_lengths, source_lengths)
+        return self.decoder(target, memory, memory_mask=pairs, documents=Documents(target_lengths))
 
     def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> TransformerState:
         """Read the source, and be ready to decode."""

@@ -14,11 +14,20 @@ class Sinusoidal(nn.Module):
             raise ValueError(f"Sinusoidal pairs sines with cosines, so dim must be even, got {dim}")
         self.dim = dim
 
-    def forward(self, inputs: Float[Tensor, "batch length dim"], offset: int = 0) -> Float[Tensor, "batch length dim"]:
-        """Add the encodings of the positions `offset ... offset + length - 1`."""
-        position = torch.arange(offset, offset + inputs.shape[1], device=inputs.device)
-        angle = _angles(position, self.dim, 10000.0, inputs.dtype)
-        return inputs + torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(inputs.dtype)
+    def forward(
+        self, inputs: Float[Tensor, "batch length dim"], position: int | Int[Tensor, "batch length"] = 0
+    ) -> Float[Tensor, "batch length dim"]:
+        """Add the encodings of the positions at which the inputs stand: all of them given, or that of the first."""
+        if isinstance(position, int):
+            return inputs + self._encodings(torch.arange(position, position + inputs.shape[1]), inputs)
+        if torch.compiler.is_compiling():  # which position is the last cannot be looked at
+            return inputs + self._encodings(position, inputs)
+        # The few positions of many packed sequences: each is computed once.
+        return inputs + self._encodings(torch.arange(int(position.max()) + 1), inputs)[position]
+
+    def _encodings(self, position: Int[Tensor, "*rows length"], like: Tensor) -> Float[Tensor, "*rows length dim"]:
+        angle = _angles(position.to(like.device), self.dim, 10000.0, like.dtype)
+        return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(like.dtype)
 
 
 class Learned(nn.Module):
@@ -28,14 +37,17 @@ class Learned(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.randn(length, dim) * dim**-0.5)
 
-    def forward(self, inputs: Float[Tensor, "batch length dim"], offset: int = 0) -> Float[Tensor, "batch length dim"]:
-        end = offset + inputs.shape[1]
+    def forward(
+        self, inputs: Float[Tensor, "batch length dim"], position: int | Int[Tensor, "batch length"] = 0
+    ) -> Float[Tensor, "batch length dim"]:
+        """Add the vectors of the positions at which the inputs stand: all of them given, or that of the first."""
+        end = position + inputs.shape[1] if isinstance(position, int) else int(position.max()) + 1
         if end > len(self.table):
             raise ValueError(
                 f"the input reaches position {end}, but the model has learned {len(self.table)} positions; "
                 f"shorten the input, or train with positions=sinusoidal or rotary"
             )
-        return inputs + self.table[offset:end]
+        return inputs + (self.table[position:end] if isinstance(position, int) else self.table[position])
 
 
 class Rotary(nn.Module):

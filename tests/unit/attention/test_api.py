@@ -244,3 +244,13 @@ def test_attn_mask_is_boolean_or_added() -> None:
 def test_dropout_p_is_a_probability() -> None:
     with refuses(ValueError, "0 <= dropout < 1; got 1.5"):
         regard.scaled_dot_product_attention(*draw(), dropout_p=1.5)
+
+
+@pytest.mark.parametrize("mask", [None, regard.Causal()], ids=["none", "causal"])
+def test_tensors_without_numbers_give_the_shape(mask):
+    query = torch.empty(2, 6, 5, 8, device="meta", requires_grad=True)
+    key, value = torch.empty(2, 3, 7, 8, device="meta"), torch.empty(2, 3, 7, 11, device="meta")
+    context = regard.attend(query, key, value, mask=mask)
+    context.sum().backward()
+    assert context.shape == (2, 6, 5, 11)
+    assert query.grad.device.type == "meta"

@@ -38,10 +38,30 @@ def test_collate_by_hand() -> None:
     assert {tensor.dtype for tensor in (batch.source, batch.source_lengths, batch.target_in)} == {torch.int64}
 
 
-def test_a_batch_moves_whole() -> None:
-    moved = collate([[5]], [[6, 7]]).to("meta")
-    assert {moved.source.device, moved.source_lengths.device} == {torch.device("meta")}
-    assert {moved.target_in.device, moved.target_out.device} == {torch.device("meta")}
+def test_pack_by_hand() -> None:
+    batch = collate([[5, 6, 7], [8]], [[9], [10, 11]], packed=True)
+    assert batch.source.tolist() == [[5, 6, 7, END, 8, END]]
+    assert batch.source_lengths.tolist() == [4, 2]
+    assert batch.target_in.tolist() == [[START, 9, START, 10, 11]]
+    assert batch.target_out.tolist() == [[9, END, 10, 11, END]]
+    assert batch.target_lengths is not None
+    assert batch.target_lengths.tolist() == [2, 3]
+    assert batch.tokens == 5
+    assert {tensor.dtype for tensor in batch.inputs} == {torch.int64}
+
+
+def test_only_a_packed_batch_gives_the_model_the_lengths_of_its_targets() -> None:
+    padded, packed = (collate([[5], [6]], [[7], [8]], packed=packed) for packed in (False, True))
+    assert len(padded.inputs) == 3
+    assert padded.target_lengths is None
+    assert len(packed.inputs) == 4
+    assert packed.inputs[3] is packed.target_lengths
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_batch_moves_whole(packed: bool) -> None:
+    moved = collate([[5]], [[6, 7]], packed=packed).to("meta")
+    assert {tensor.device for tensor in (*moved.inputs, moved.target_out)} == {torch.device("meta")}
     (found,) = length_batches([[5]], tokens=11)
     assert found.to("meta").source.is_meta
     assert found.to(torch.device("meta")).source_lengths.is_meta
@@ -65,6 +85,11 @@ def test_an_epoch_has_every_pair_once_within_the_budget(lengths, tokens: int, se
         expected = collate([sources[pair] for pair in pairs], [targets[pair] for pair in pairs])
         assert torch.equal(batch.source, expected.source)
         assert torch.equal(batch.target_out, expected.target_out)
+    packed = TokenBatches(sources, targets, tokens=tokens, seed=seed, packed=True)
+    packed.set_epoch(epoch)
+    for pairs, batch in zip(order, packed, strict=True):
+        assert batch.source_lengths.tolist() == [lengths[pair][0] + 1 for pair in pairs]
+        assert batch.source.numel() + batch.target_in.numel() == sum(sum(lengths[pair]) + 2 for pair in pairs)
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:

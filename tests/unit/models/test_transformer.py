@@ -1,10 +1,15 @@
 """The Transformer's own: what is shared, what is turned, and what cannot be built."""
 
+import itertools
+import random
+
 import pytest
 import torch
 from torch import nn
 
 import regard
+from regard.data.batches import collate
+from regard.models.tokens import PAD
 from regard.models.transformer import Decoder, Embedding, Layers, Transformer
 
 SHAPE = Layers(dim=12, heads=3, feed_forward=19, layers=2, dropout=0.0, longest=11)
@@ -113,3 +118,46 @@ def test_weights_start_near_unit_size():
     hidden = model(torch.randint(97, (5, 13)), torch.full((5,), 13), torch.randint(97, (5, 11)))
     logits = (hidden @ model.output_weight.T).detach()
     assert 0.3 < float(logits.std()) < 3
+
+
+def losses_of_pairs(model: Transformer, sources: list[list[int]], targets: list[list[int]], *, packed: bool):
+    """What each target token costs, pair after pair, without padding; and the gradients of their mean."""
+    batch = collate(sources, targets, packed=packed)
+    logits = model(*batch.inputs) @ model.output_weight.T
+    losses = nn.functional.cross_entropy(logits.flatten(0, 1), batch.target_out.flatten(), reduction="none")
+    losses = losses[batch.target_out.flatten() != PAD]
+    return losses, torch.autograd.grad(losses.mean(), list(model.parameters()))
+
+
+@pytest.mark.parametrize("backend", ["reference", "sdpa", "native"])
+@pytest.mark.parametrize(
+    ("norm", "positions"), [("pre", "sinusoidal"), ("post", "sinusoidal"), ("post", "learned"), ("pre", "rotary")]
+)
+def test_a_packed_batch_costs_what_the_padded_one_does(norm, positions, backend):
+    shape = Layers(
+        dim=24, heads=6, kv_heads=2, feed_forward=19, layers=2, dropout=0.0, longest=31, norm=norm, positions=positions,
+        backend=backend,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = Transformer(29, 29, encoder=shape, decoder=shape)
+    chance = random.Random(2)
+    sources, targets = ([[chance.randrange(4, 29) for _ in range(length)] for length in side]
+                        for side in ([7, 0, 30, 1, 13], [5, 11, 0, 30, 2]))  # fmt: skip
+    padded, of_padded = losses_of_pairs(model, sources, targets, packed=False)
+    packed, of_packed = losses_of_pairs(model, sources, targets, packed=True)
+    torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-5)
+    for one, other in zip(of_packed, of_padded, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    # The order in which pairs are packed changes nothing either.
+    order = [3, 0, 4, 1, 2]
+    turned, _ = losses_of_pairs(model, [sources[i] for i in order], [targets[i] for i in order], packed=True)
+    parts = padded.split([len(target) + 1 for target in targets])
+    torch.testing.assert_close(turned, torch.cat([parts[i] for i in order]), rtol=1e-5, atol=1e-5)
+
+
+def test_where_batches_are_packed():
+    with_native = not regard.ops.native.ABSENT
+    for dtype, share in itertools.product((torch.float32, torch.bfloat16), (None, 1)):
+        assert Layers(dim=12, heads=3, kv_heads=share, attention_dropout=0.1).packs("cpu", dtype) is with_native
+    assert not Layers(dim=12, heads=3).packs("cpu", torch.float64), "no kernel computes in float64"
+    assert not Layers(dim=12, heads=3, backend="sdpa").packs("cpu")

@@ -1,5 +1,6 @@
 """Laws of positions: the papers' formulas, and offsets that go on where the text before ended."""
 
+import itertools
 import math
 
 import pytest
@@ -31,6 +32,16 @@ def test_positions_are_added_and_go_on_after_the_offset(layer):
     torch.testing.assert_close(torch.cat(parts, 1), layer(inputs))
 
 
+@pytest.mark.parametrize("layer", [Sinusoidal(DIM), Learned(DIM, 11)], ids=["sinusoidal", "learned"])
+def test_every_input_may_have_a_position_of_its_own(layer):
+    inputs = torch.randn(BATCH, LENGTH, DIM)
+    position = torch.tensor([[0, 1, 2, 0, 1, 0, 10], [3, 4, 5, 6, 7, 8, 9]])
+    found = layer(inputs, position)
+    for row, column in itertools.product(range(BATCH), range(LENGTH)):
+        alone = layer(inputs[row : row + 1, column : column + 1], int(position[row, column]))
+        torch.testing.assert_close(found[row, column], alone[0, 0])
+
+
 def test_learned_positions_are_trained_as_far_as_they_are_used():
     layer = Learned(DIM, 11)
     layer(torch.zeros(BATCH, LENGTH, DIM), 2).sum().backward()
@@ -45,6 +56,8 @@ def test_a_text_longer_than_the_learned_positions():
         match=r"reaches position 12, but the model has learned 11 positions; .* positions=sinusoidal or rotary",
     ):
         layer(torch.zeros(1, LENGTH, DIM), 5)
+    with pytest.raises(ValueError, match="reaches position 12, but the model has learned 11 positions"):
+        layer(torch.zeros(1, 2, DIM), torch.tensor([[11, 0]]))
 
 
 @given(st.integers(0, 97), st.integers(0, 97), st.integers(0, 1000))

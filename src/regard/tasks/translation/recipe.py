@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from regard.decoding import Beam
 from regard.models.recurrent import RecurrentSeq2Seq
 from regard.models.transformer import Layers, Transformer
 from regard.training import TrainingOptions
+from regard.training.machine import choose_device, choose_precision
 
 Architecture = Literal["transformer", "recurrent", "bahdanau", "luong-general", "luong-dot"]
 Metric = Literal["bleu", "chrf", "exact"]
@@ -95,7 +98,14 @@ class Model:
                 dropout=self.dropout,
                 attention=attention.get(self.architecture, "bahdanau"),  # type: ignore[arg-type]
             )
-        shape = Layers(
+        return Transformer(
+            source_vocabulary, target_vocabulary, encoder=self.shape, decoder=self.shape, share=self.share and joint
+        )
+
+    @property
+    def shape(self) -> Layers:
+        """The Transformer's encoder and decoder."""
+        return Layers(
             dim=self.dim,
             heads=self.heads,
             kv_heads=self.kv_heads,
@@ -107,9 +117,12 @@ class Model:
             norm=self.norm,
             positions=self.positions,
         )
-        return Transformer(
-            source_vocabulary, target_vocabulary, encoder=shape, decoder=shape, share=self.share and joint
-        )
+
+    def packs(self, training: TrainingOptions) -> bool:
+        """Whether the model trains on packed batches there, without padding; a recurrent one reads rows."""
+        device = choose_device(training.device)
+        precision = choose_precision(training.precision, device)
+        return self.architecture == "transformer" and self.shape.packs(device, getattr(torch, precision))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +134,7 @@ class Recipe:
         files: What is called how in it.
         sub_words: How text is cut.
         model: The model.
-        batch_tokens: Tokens of a batch, padding included.
+        batch_tokens: Tokens of a batch, padding included (counted also where the batch is packed and has none).
         label_smoothing: Share of the probability that is spread over all tokens.
         metric: What validation maximises: bleu, chrf or exact (the share of outputs that are right to the letter).
         training: Optimiser, schedule, time.

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from regard.attention import Weights, watch
-from regard.data.batches import TokenBatches, collate, length_batches
+from regard.data.batches import TokenBatches, length_batches
 from regard.data.parallel import ParallelText, read_parallel
 from regard.data.tokenizer import Tokenizers
 from regard.decoding import Beam, Greedy, Hypothesis, Sampling, attention_of, search
@@ -126,7 +126,13 @@ class Translation:
     def _batches(self, pairs: ParallelText, *, seed: int) -> TokenBatches:
         sources, targets = self.tokenizers.source.encode(pairs.sources), self.tokenizers.target.encode(pairs.targets)
         try:
-            return TokenBatches(sources, targets, tokens=self.recipe.batch_tokens, seed=seed)
+            return TokenBatches(
+                sources,
+                targets,
+                tokens=self.recipe.batch_tokens,
+                seed=seed,
+                packed=self.recipe.model.packs(self.recipe.training),
+            )
         except ValueError as error:
             raise ValueError(f"{pairs.source_name}: {error} (tokens is the recipe's batch_tokens)") from None
 
@@ -135,7 +141,7 @@ class Translation:
         return self._loss(batch, self.recipe.label_smoothing)
 
     def _loss(self, batch, smoothing: float) -> Float[Tensor, ""]:
-        hidden = self.model(batch.source, batch.source_lengths, batch.target_in)
+        hidden = self.model(*batch.inputs)
         return linear_cross_entropy(
             hidden.flatten(0, 1),
             self.model.output_weight,
@@ -149,10 +155,7 @@ class Translation:
         device = self.model.output_weight.device
         total, count = 0.0, 0
         for pairs in self._validation.order(0):
-            batch = collate(
-                [self._validation.sources[pair] for pair in pairs],
-                [self._validation.targets[pair] for pair in pairs],
-            ).to(device)
+            batch = self._validation.batch(pairs).to(device)
             total += float(self._loss(batch, 0.0)) * batch.tokens
             count += batch.tokens
         translator = Translator(self.model, self.tokenizers, self.recipe)
