@@ -9,13 +9,15 @@ import jaxtyping
 import pytest
 import torch
 
+from regard.data.batches import TokenBatches
 from regard.data.tokenizer import Tokenizers
 from regard.decoding import Beam, Greedy, Sampling
 from regard.explain import Alignment
 from regard.tasks import dates
 from regard.tasks.translation import Recipe, Translator, demo, load, metrics, train
+from regard.tasks.translation.application import read
 from regard.tasks.translation.recipe import Model, SubWords
-from regard.tasks.translation.translator import build
+from regard.tasks.translation.translator import Translation, build
 from regard.training import TrainingOptions
 
 PAIRS = {
@@ -268,9 +270,36 @@ def test_the_dates_of_the_demo_in_tiny_form(tmp_path, monkeypatch):
     assert len(load(run).evaluate()[1]) == 11
 
 
-def test_a_run_that_fails_before_its_first_step_leaves_nothing(folder, tmp_path, monkeypatch):
+def test_a_device_that_is_not_there_is_found_before_anything_is_made(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     options = TrainingOptions(device="cuda")
     with pytest.raises(ValueError, match="torch finds no GPU here"):
         train(tiny(folder, training=options), tmp_path / "runs" / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_before_its_first_step_leaves_nothing(folder, tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("regard.tasks.translation.application.fit", fails)
+    with pytest.raises(OSError, match="the disk is full"):
+        train(tiny(folder), tmp_path / "runs" / "run")
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.requires("native")
+def test_training_packs_where_native_runs(folder, monkeypatch):
+    seen = []
+    real = TokenBatches.batch
+    monkeypatch.setattr(TokenBatches, "batch", lambda self, pairs: seen.append(real(self, pairs)) or seen[-1])
+    for architecture, packed in (("transformer", True), ("bahdanau", False)):
+        seen.clear()
+        recipe = tiny(folder, architecture)
+        pairs = read(recipe, "train")
+        tokenizers = Tokenizers.train(pairs.sources, pairs.targets, vocabulary=97, joint=True)
+        task = Translation(recipe, tokenizers, pairs, pairs)
+        task.validate()
+        next(iter(task.batches))
+        assert seen
+        assert all((batch.target_lengths is not None) is packed for batch in seen)
