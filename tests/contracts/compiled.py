@@ -18,7 +18,7 @@ import regard
 import regard.nn
 from regard.attention.backends import streamed
 from regard.attention.masks import Mask
-from regard.models.transformer import Embedding, Encoder, Layers
+from regard.models.transformer import Embedding, Encoder, Layers, Transformer
 
 pytestmark = [  # torch's own, of its tracer and its exporter
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
@@ -101,6 +101,26 @@ def test_sdpa_is_one_graph(score: str, mask: str) -> None:
     compare(attend, inputs(), *learned(*call.values()), by="eager")
 
 
+@pytest.mark.requires("native")
+@pytest.mark.parametrize("mask", ["none", "causal", "padding", "documents", "window and prefix"])
+def test_native_is_one_operator(mask: str) -> None:
+    """Forward and backward, whatever the mask, if it has intervals: how many, a graph cannot ask."""
+    call = {"mask": MASKS[mask](), "offset": 0 if mask == "documents" else OFFSET, "dropout": 0.3}
+    seen: list[str] = []
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        return (regard.attend(query, key, value, **call),)
+
+    def backend(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Callable:
+        seen.extend(str(node.target) for node in graph.graph.nodes if "regard" in str(node.target))
+        return graph.forward
+
+    leaves = [tensor.detach().float().requires_grad_() for tensor in inputs()]
+    torch.compile(attend, fullgraph=True, backend=backend)(*leaves)
+    assert seen == ["regard.attention.default"]
+    compare(attend, leaves, by="aot_eager")
+
+
 def test_masks_are_made_inside() -> None:
     lengths, offset = torch.tensor([KEYS, 3]), torch.tensor([OFFSET, 0])
 
@@ -141,17 +161,18 @@ def test_blocks_are_computed_anew_going_back(monkeypatch: pytest.MonkeyPatch) ->
     assert compare(attend, leaves, by="aot_eager") < queries * KEYS / 2
 
 
-def test_one_graph_serves_many_sizes() -> None:
+@pytest.mark.parametrize("backend", ["sdpa", "native"])
+def test_one_graph_serves_many_sizes(backend: str) -> None:
     graphs = []
 
-    def backend(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Callable:
+    def compiler(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Callable:
         graphs.append(graph)
         return graph.forward
 
     def attend(query: Tensor, lengths: Tensor) -> Tensor:
-        return regard.attend(query, query, query, mask=regard.Causal() & regard.Lengths(lengths), backend="sdpa")
+        return regard.attend(query, query, query, mask=regard.Causal() & regard.Lengths(lengths), backend=backend)
 
-    compiled = torch.compile(attend, fullgraph=True, dynamic=True, backend=backend)
+    compiled = torch.compile(attend, fullgraph=True, dynamic=True, backend=compiler)
     for batch, length in ((3, 5), (5, 11), (7, 13)):
         arguments = torch.randn(batch, 2, length, 4), torch.arange(batch)
         torch.testing.assert_close(compiled(*arguments), attend(*arguments))
@@ -203,6 +224,17 @@ def test_a_model_in_training_is_one_graph() -> None:
             assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters())
         else:
             torch.testing.assert_close(results[0], results[2])
+
+
+def test_a_packed_model_is_one_graph() -> None:
+    shape = Layers(dim=12, heads=3, feed_forward=17, layers=1, dropout=0.0)
+    model = Transformer(23, 23, encoder=shape, decoder=shape)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for sources, targets in (([4, 1, 6], [5, 2, 3]), ([3, 6, 2], [1, 7, 4])):
+        batch = [torch.randint(23, (1, sum(sources))), torch.tensor(sources)]
+        batch += [torch.randint(23, (1, sum(targets))), torch.tensor(targets)]
+        found = [torch.autograd.grad(run(*batch).cos().sum(), list(model.parameters())) for run in (compiled, model)]
+        torch.testing.assert_close(*found)
 
 
 def test_a_model_is_exported(tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 
-def tidy(bounds: Int[Tensor, "*rows m 2"], keys: int) -> Int[Tensor, "*rows n 2"]:
-    """Clamp to `[0, keys)`, move empty intervals to the end and drop the columns that are empty everywhere."""
+def tidy(bounds: Int[Tensor, "*rows m 2"], keys: int, most: int | None = None) -> Int[Tensor, "*rows n 2"]:
+    """Clamp to `[0, keys)`, move empty intervals to the end and drop the columns that are empty everywhere.
+
+    In a graph, which cannot ask how many those are, `most` columns stay: as many as can hold something.
+    """
     bounds = bounds.clamp(0, keys)
     low, high = bounds.unbind(-1)
     empty = low >= high
@@ -20,8 +23,9 @@ def tidy(bounds: Int[Tensor, "*rows m 2"], keys: int) -> Int[Tensor, "*rows n 2"
     if low.shape[-1] > 1:
         low, order = low.sort(dim=-1, stable=True)
         high = high.gather(-1, order)
-        used = int((low < high).sum(-1).max()) if low.numel() else 0
-        low, high = low[..., : max(used, 1)], high[..., : max(used, 1)]
+        if not torch.compiler.is_compiling():
+            most = max(int((low < high).sum(-1).max()) if low.numel() else 0, 1)
+        low, high = low[..., :most], high[..., :most]
     return torch.stack((low, high), -1)
 
 
@@ -33,15 +37,16 @@ def complement(bounds: Int[Tensor, "*rows m 2"], keys: int) -> Int[Tensor, "*row
 
 
 def intersect(left: Int[Tensor, "*rows m 2"], right: Int[Tensor, "*others n 2"], keys: int) -> Int[Tensor, "*both p 2"]:
-    """The keys in both sets: every pair of intervals, cut to what they share."""
+    """The keys in both sets: every pair of intervals, cut to what they share; of m and n at most m + n - 1 share some."""
     low = torch.maximum(left[..., :, None, 0], right[..., None, :, 0])
     high = torch.minimum(left[..., :, None, 1], right[..., None, :, 1])
-    return tidy(torch.stack((low.flatten(-2), high.flatten(-2)), -1), keys)
+    return tidy(torch.stack((low.flatten(-2), high.flatten(-2)), -1), keys, left.shape[-2] + right.shape[-2] - 1)
 
 
 def union(left: Int[Tensor, "*rows m 2"], right: Int[Tensor, "*others n 2"], keys: int) -> Int[Tensor, "*both p 2"]:
-    """The keys in either set, by De Morgan's law."""
-    return complement(intersect(complement(left, keys), complement(right, keys), keys), keys)
+    """The keys in either set, by De Morgan's law; of m and n intervals come at most m + n."""
+    found = complement(intersect(complement(left, keys), complement(right, keys), keys), keys)
+    return found[..., : left.shape[-2] + right.shape[-2], :]
 
 
 def contains(bounds: Int[Tensor, "*rows m 2"], keys: int) -> Bool[Tensor, "*rows keys"]:

@@ -168,9 +168,9 @@ def lower_mask(mask: Mask, place: Place) -> LoweredMask:
 
     Intervals are kept with the mask, for as long as it lives.
     """
-    if torch.compiler.is_compiling():
-        return LoweredMask(mask, place)  # how many intervals there are depends on what stands in tensors
-    if isinstance(place.offset, Tensor):
+    if torch.compiler.is_exporting():
+        return LoweredMask(mask, place)  # an exported graph has its definition, which other engines know how to run
+    if torch.compiler.is_compiling() or isinstance(place.offset, Tensor):
         return _lower(mask, place)
     kept: dict[tuple[object, ...], LoweredMask] = mask.__dict__.setdefault("_lowered", {})
     # Tensors made in inference mode cannot be used in training: the two modes keep their own.

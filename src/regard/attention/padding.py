@@ -113,9 +113,8 @@ class Documents(Mask):
         """Whether the other packing has the same documents, so that positions restart in the same places."""
         return torch.equal(self.lengths, other.lengths) and torch.equal(self.key_lengths, other.key_lengths)
 
-    def positions(self) -> Int[Tensor, "rows queries"]:
-        """Where each query stands in its document, from 0."""
-        queries = int(self.lengths[0].sum())
+    def positions(self, queries: int) -> Int[Tensor, "rows queries"]:
+        """Where each of so many queries stands in its document, from 0."""
         return torch.arange(queries, device=self.lengths.device) - self.edges(queries)[0]
 
     def edges(self, queries: int) -> tuple[Int[Tensor, "rows queries"], ...]:

@@ -99,7 +99,7 @@ class Encoder(nn.Module):
     ) -> Float[Tensor, "batch length dim"]:
         """Encode sequences of `lengths` tokens: each in a row, padded on the right; or packed, end to end in one."""
         mask = Documents(lengths) if packed else Lengths(lengths)
-        hidden = self.embedding(tokens, mask.positions() if isinstance(mask, Documents) else 0)
+        hidden = self.embedding(tokens, mask.positions(tokens.shape[1]) if isinstance(mask, Documents) else 0)
         for layer in self.layers:
             hidden = layer(hidden, mask=mask)
         return self.norm(hidden)
@@ -137,7 +137,7 @@ class Decoder(nn.Module):
         mask: Mask = self.causal
         position: int | Tensor = 0 if caches is None else caches[0].own.length
         if documents is not None:
-            mask, position = mask & documents, documents.positions()
+            mask, position = mask & documents, documents.positions(tokens.shape[1])
         hidden = self.embedding(tokens, position)
         for index, layer in enumerate(self.layers):
             cache = None if caches is None else caches[index]
