@@ -121,11 +121,11 @@ PyObject* use(PyObject*, PyObject* arguments) {
 }
 
 PyObject* multiply_add(PyObject*, PyObject* arguments) {
-  int threads, rounds;
-  if (!PyArg_ParseTuple(arguments, "ii", &threads, &rounds)) return nullptr;
+  int type, threads, rounds;
+  if (!PyArg_ParseTuple(arguments, "iii", &type, &threads, &rounds)) return nullptr;
   double operations;
   Py_BEGIN_ALLOW_THREADS
-  operations = chosen->multiply_add(threads, rounds);
+  operations = chosen->multiply_add(static_cast<regard::Type>(type), threads, rounds);
   Py_END_ALLOW_THREADS
   return PyFloat_FromDouble(operations);
 }

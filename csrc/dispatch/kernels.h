@@ -10,7 +10,7 @@ struct Kernels {
   Status (*forward)(const AttentionForward&) noexcept;
   BackwardPlan (*plan)(const Attention&) noexcept;
   Status (*backward)(const AttentionBackward&) noexcept;
-  double (*multiply_add)(int threads, int rounds) noexcept;  // as fast as can be; returns how many operations that was
+  double (*multiply_add)(Type, int threads, int rounds) noexcept;  // as fast as can be; returns how many operations that was
 };
 
 }  // namespace regard

@@ -106,23 +106,30 @@ Status backward(const AttentionBackward& call) noexcept {
 
 }  // namespace
 
-// What the processor reaches in registers alone: the sums of a tile, without reading anything.
+// What the processor reaches in registers alone: the sums of a tile, without reading anything. Of floats the sums are
+// multiplied, since a product that is always the same would be computed once.
+Floats one_more(Floats sum, Floats left, Floats right) { return multiply_add(right, sum, left); }
+Floats one_more(Floats sum, Words left, Words right) { return multiply_add(sum, left, right); }
+
+template <typename Word>
 void multiply_add_task(const void* rounds, std::int64_t, float* room) {
-  const float some = *static_cast<const int*>(rounds) * 1e-12f;  // nothing the compiler could know
-  const Floats left = broadcast(some), right = broadcast(1.0f - some);
+  const Floats some = broadcast(*static_cast<const int*>(rounds) * 1e-12f);  // nothing the compiler could know
+  const auto left = (decltype(broadcast(Word{})))some, right = left;
   Floats sum[TILE_ROWS][2];
-  for (int i = 0; i < TILE_ROWS; ++i) sum[i][0] = sum[i][1] = Floats{};
+  for (int i = 0; i < TILE_ROWS; ++i) sum[i][0] = sum[i][1] = some;
   for (int n = *static_cast<const int*>(rounds); n > 0; --n)
     for (int i = 0; i < TILE_ROWS; ++i)
-      for (int v = 0; v < 2; ++v) sum[i][v] = sum[i][v] * left + right;
+      for (int v = 0; v < 2; ++v) sum[i][v] = one_more(sum[i][v], left, right);
   Floats total{};
   for (int i = 0; i < TILE_ROWS; ++i) total += sum[i][0] + sum[i][1];
   store(room, total);
 }
 
-double multiply_add(int threads, int rounds) noexcept {
-  run_parallel(threads, threads, LANES, multiply_add_task, &rounds);
-  return 2.0 * threads * rounds * TILE_ROWS * 2 * LANES;
+double multiply_add(Type type, int threads, int rounds) noexcept {
+  typedef WordOf<Half>::type Word;
+  const bool pairs = type == Type::bfloat16 && HELD<Word> == 2;
+  run_parallel(threads, threads, LANES, pairs ? multiply_add_task<Word> : multiply_add_task<float>, &rounds);
+  return 2.0 * (pairs ? 2 : 1) * threads * rounds * TILE_ROWS * 2 * LANES;
 }
 
 extern const Kernels KERNELS;

@@ -4,7 +4,7 @@
 
 #include "kernels/bounds.h"
 #include "kernels/keep.h"
-#include "kernels/pack.h"
+#include "kernels/pairs.h"
 #include "simd/exp2.h"
 
 namespace regard::REGARD_ISA {
@@ -33,6 +33,32 @@ static inline int queries_of_a_group(const Attention& call, std::int64_t numbers
   while (blocks > 1 && blocks * QUERIES * numbers > ROOM) blocks /= 2;
   while (blocks > 1 && heads * ((call.queries + blocks * QUERIES - 1) / (blocks * QUERIES)) < 4 * call.threads) blocks /= 2;
   return blocks * QUERIES;
+}
+
+// Products of a run of keys become scores, where packing has left a factor to be multiplied with.
+static inline void scale_by(float factor, int keys, int lanes, float* scores) {
+  if (factor == 1.0f) return;
+  for (int j = 0; j < keys; ++j)
+    for (int lane = 0; lane < lanes; lane += LANES) store(scores + j * QUERIES + lane, load(scores + j * QUERIES + lane) * factor);
+}
+
+// Numbers of a block, a key a row and a query a lane, as the right side of a product over the keys, ...
+static inline const float* over_keys(const float* numbers, int, int, float*) { return numbers; }
+static inline const std::uint32_t* over_keys(const float* numbers, int keys, int lanes, std::uint32_t* room) {
+  for (int j = 0; j < keys; j += 2)
+    for (int lane = 0; lane < lanes; lane += LANES) {
+      const float* at = numbers + j * QUERIES + lane;
+      store(room + j / 2 * QUERIES + lane, pairs_of(load(at), j + 1 < keys ? load(at + QUERIES) : Floats{}));
+    }
+  return room;
+}
+
+// ... and as the left side of one over the queries.
+static inline Left<float> over_queries(const float* numbers, int, int, float*) { return {numbers, QUERIES, 1}; }
+static inline Left<std::uint32_t> over_queries(const float* numbers, int keys, int lanes, std::uint32_t* room) {
+  for (int j = 0; j < keys; ++j)
+    for (int lane = 0; lane < lanes; lane += LANES) store_halves(room + (j * QUERIES + lane) / 2, load(numbers + j * QUERIES + lane));
+  return {room, QUERIES / 2, 1};
 }
 
 // Scores of a run of keys that some query of the block may not see: those become -inf.

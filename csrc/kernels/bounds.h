@@ -39,14 +39,15 @@ struct Visible {
     }
   }
 
-  // Of keys [first, last) those that any query may see, as one range.
-  Range within(int first, int last) const {
+  // Of keys [first, last) those that any query may see, as one range that begins a multiple of `step` after the first.
+  Range within(int first, int last, int step) const {
     if (count == 0) return {first, last};
     Range found{last, first};
     for (int m = 0; m < count; ++m) {
       const Range part{most(first, some[m].first), least(last, some[m].last)};
       if (!part.empty()) found = {least(found.first, part.first), most(found.last, part.last)};
     }
+    if (!found.empty()) found.first -= (found.first - first) % step;
     return found;
   }
 

@@ -13,14 +13,15 @@ namespace regard::REGARD_ISA {
 struct ForwardBlock {
   Keep keep;
   float highest[QUERIES], sum[QUERIES];  // scores times log2(e)
-  float *query, *context;                // (width, QUERIES) and (value_width, QUERIES)
+  float *query, *context;                // (width, QUERIES), in words, and (value_width, QUERIES)
+  float scale;                           // of the products
   int queries, lanes;
   bool started;
 };
 
 // Numbers of scratch for each thread, `queries` of a group given.
 static inline std::int64_t forward_room(const Attention& call, int queries) {
-  return (call.width + call.value_width) * (queries + KEYS) + KEYS * QUERIES;
+  return (call.width + call.value_width) * (queries + KEYS) + 2 * KEYS * QUERIES;
 }
 
 // Scores become weights, up to the division by their sum; what the block holds so far is brought to the same scale.
@@ -73,6 +74,7 @@ static inline bool finish(ForwardBlock& block, const Visible& visible, int value
 
 template <typename T>
 static void forward_group(const AttentionForward& call, const Group& group, float* room) {
+  typedef typename WordOf<T>::type Word;
   const int width = (int)call.width, value_width = (int)call.value_width, blocks = group.blocks();
   const Matrix<const T> query(call.query, group.batch, group.head);
   const Matrix<const T> key(call.key, group.batch, group.kv_head), value(call.value, group.batch, group.kv_head);
@@ -81,14 +83,14 @@ static void forward_group(const AttentionForward& call, const Group& group, floa
 
   ForwardBlock block[MOST_BLOCKS];
   Visible visible[MOST_BLOCKS];
-  float* scores = room;
-  room += KEYS * QUERIES;
+  float *scores = room, *weights = room + KEYS * QUERIES;
+  room += 2 * KEYS * QUERIES;
   for (int b = 0; b < blocks; ++b) {
     ForwardBlock& one = block[b];
     one.queries = group.queries_of(b), one.lanes = rounded(one.queries), one.started = false;
     one.query = room, one.context = room + width * QUERIES;
     room += (width + value_width) * QUERIES;
-    pack_columns(query, group.first_of(b), one.queries, width, call.scale * LOG2_E, one.query, QUERIES);
+    one.scale = pack_columns(query, group.first_of(b), one.queries, width, call.scale * LOG2_E, (Word*)one.query, QUERIES);
     visible[b].read(call.bounds, group.batch, group.head, group.first_of(b), one.queries, (int)call.keys);
     if (drops) one.keep.read(call.dropout, group.batch, group.head, group.first_of(b));
     for (int i = 0; i < QUERIES; ++i) one.highest[i] = -__builtin_inff(), one.sum[i] = 0.0f;
@@ -99,22 +101,25 @@ static void forward_group(const AttentionForward& call, const Group& group, floa
   for (int r = 0; r < count; ++r)
     for (int first = ranges[r].first; first < ranges[r].last; first += KEYS) {
       const int keys = least(KEYS, ranges[r].last - first);
-      const Left key_rows = rows_of(key, first, keys, width, group.large(), room);
-      const Left value_rows = rows_of(value, first, keys, value_width, group.large(), room + KEYS * width);
+      const Left<Word> key_rows = rows_of(key, first, keys, width, group.large(), (Word*)room);
+      const Left<Word> value_columns = columns_of(value, first, keys, value_width, group.large(), (Word*)(room + KEYS * width));
       for (int b = 0; b < blocks; ++b) {
         ForwardBlock& one = block[b];
-        const Range run = visible[b].within(first, first + keys);
+        const Range run = visible[b].within(first, first + keys, HELD<Word>);
         if (run.empty()) continue;
         const int length = run.last - run.first, skipped = run.first - first;
-        const Left left{key_rows.data + skipped * key_rows.row, key_rows.row, key_rows.step};
-        const Left right{value_rows.data + skipped * value_rows.row, value_rows.step, value_rows.row};
-        product<false>(left, one.query, QUERIES, length, one.lanes, width, scores, QUERIES);
+        const Left<Word> left{key_rows.data + skipped * key_rows.row, key_rows.row, key_rows.step};
+        const Left<Word> right{value_columns.data + in_words<Word>(skipped) * value_columns.step, value_columns.row, value_columns.step};
+        product<false>(left, (const Word*)one.query, QUERIES, length, one.lanes, in_words<Word>(width), scores, QUERIES);
+        scale_by(one.scale, length, one.lanes, scores);
         if (!visible[b].whole(run)) hide(visible[b], run.first, length, one.lanes, scores);
         online_softmax(one, run.first, length, value_width, drops, scores);
+        const Word* weight = over_keys(scores, length, one.lanes, (Word*)weights);
+        const int depth = in_words<Word>(length);
         if (one.started)
-          product<true>(right, scores, QUERIES, value_width, one.lanes, length, one.context, QUERIES);
+          product<true>(right, weight, QUERIES, value_width, one.lanes, depth, one.context, QUERIES);
         else
-          product<false>(right, scores, QUERIES, value_width, one.lanes, length, one.context, QUERIES);
+          product<false>(right, weight, QUERIES, value_width, one.lanes, depth, one.context, QUERIES);
         one.started = true;
       }
     }

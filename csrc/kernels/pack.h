@@ -1,13 +1,31 @@
-// Rows of a tensor as the micro-kernel wants them: in float32, side by side or with the queries in the lanes.
+// Rows of a tensor as the micro-kernel wants them, in its words: side by side, or with the queries in the lanes.
 #pragma once
 
 #include "kernels/attention.h"
 #include "kernels/product.h"
+#include <type_traits>
+
 #include "simd/transpose.h"
 
 namespace regard::REGARD_ISA {
 
-typedef std::uint16_t Half;  // a bfloat16: the upper half of a float
+// What tensors of a type are multiplied as: bfloat16 in pairs where the processor does that, and else as floats.
+template <typename T>
+struct WordOf {
+  typedef float type;
+};
+template <>
+struct WordOf<Half> {
+  typedef std::conditional_t<HAS_PAIRS, std::uint32_t, float> type;
+};
+
+// How many numbers a word holds, and how many words hold so many numbers.
+template <typename Word>
+constexpr int HELD = std::is_same_v<Word, float> ? 1 : 2;
+template <typename Word>
+static inline constexpr int in_words(std::int64_t numbers) {
+  return (int)((numbers + HELD<Word> - 1) / HELD<Word>);
+}
 
 static inline float read(const float* from) { return *from; }
 static inline float read(const Half* from) {
@@ -45,9 +63,10 @@ struct Matrix {
 
 static inline int rounded(std::int64_t count) { return (int)((count + LANES - 1) / LANES * LANES); }
 
-// to[j * to_row + i] = scale * from[first + i, j] for `count` rows; the lanes up to the next vector are zeros.
+// to[j * to_row + i] = scale * from[first + i, j] for `count` rows; the lanes up to the next vector are zeros. What is
+// still to be multiplied with is returned: of floats nothing.
 template <typename T>
-static void pack_columns(const Matrix<const T>& from, std::ptrdiff_t first, int count, int width, float scale, float* to,
+static float pack_columns(const Matrix<const T>& from, std::ptrdiff_t first, int count, int width, float scale, float* to,
                          std::ptrdiff_t to_row) {
   for (int i = 0; i < rounded(count); i += LANES) {
     const int rows = count - i < LANES ? count - i : LANES;
@@ -64,6 +83,7 @@ static void pack_columns(const Matrix<const T>& from, std::ptrdiff_t first, int 
       for (int k = 0; k < LANES; ++k)
         to[j * to_row + i + k] = k < rows ? read(from.at(first + i + k, j)) * scale : 0.0f;
   }
+  return 1.0f;
 }
 
 // The way back: to[first + i, j] = from[j * from_row + i].
@@ -106,11 +126,21 @@ static void pack_rows(const Matrix<const T>& from, std::ptrdiff_t first, int cou
 // `again` is to be read by several blocks. Rows that lie apart, as those of one head among others do, share few sets of
 // a cache, which then holds few of them.
 template <typename T>
-static inline Left rows_of(const Matrix<const T>& from, std::ptrdiff_t first, int count, int width, bool again, float* room) {
+static inline Left<float> rows_of(const Matrix<const T>& from, std::ptrdiff_t first, int count, int width, bool again, float* room) {
   if constexpr (sizeof(T) == sizeof(float))
     if (!again || (from.row == width && from.column == 1)) return {from.at(first), from.row, from.column};
   pack_rows(from, first, count, width, room, width);
   return {room, width, 1};
+}
+
+// Those rows as columns, the depth of the product along the keys: of floats they are there already.
+template <typename T>
+static inline Left<float> turn_rows(const Left<float>& rows, const Matrix<const T>&, std::ptrdiff_t, int, int, float*) {
+  return {rows.data, rows.step, rows.row};
+}
+template <typename T>
+static inline Left<float> columns_of(const Matrix<const T>& from, std::ptrdiff_t first, int count, int width, bool again, float* room) {
+  return turn_rows(rows_of(from, first, count, width, again, room), from, first, count, width, room);
 }
 
 }  // namespace regard::REGARD_ISA

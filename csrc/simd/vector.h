@@ -40,7 +40,14 @@ static inline Ints load(const std::int32_t* from) {
   return x;
 }
 
+static inline Words load(const std::uint32_t* from) {
+  Words x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+
 static inline void store(float* to, Floats x) { __builtin_memcpy(to, &x, sizeof x); }
+static inline void store(std::uint32_t* to, Words x) { __builtin_memcpy(to, &x, sizeof x); }
 
 static inline Floats broadcast(float x) { return x - Floats{}; }
 static inline Ints broadcast(std::int32_t x) { return x - Ints{}; }
@@ -54,6 +61,8 @@ static inline Floats larger(Floats x, Floats y) { return x < y ? y : x; }
 
 static inline Ints bits_of(Floats x) { return (Ints)x; }
 static inline Floats float_of(Ints x) { return (Floats)x; }
+
+static inline Floats multiply_add(Floats sum, Floats x, Floats y) { return sum + x * y; }
 
 // Whether any lane is not 0.
 static inline bool any(Ints where) {

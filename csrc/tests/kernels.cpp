@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <random>
 #include <vector>
@@ -32,15 +33,35 @@ void near(const char* what, double found, double expected, double error) {
   if (!(std::fabs(found - expected) <= error)) fail(what, found, expected);
 }
 
-// A tensor in float32 with room around each row, filled at random.
+float of_half(std::uint16_t half) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
+
+// A tensor with room around each row, filled at random; in bfloat16 the same numbers, which then are such.
 struct Random {
   std::vector<float> numbers;
+  std::vector<std::uint16_t> halves;
   regard::Tensor tensor;
 
-  Random(std::int64_t batch, std::int64_t heads, std::int64_t rows, std::int64_t columns)
+  Random(std::int64_t batch, std::int64_t heads, std::int64_t rows, std::int64_t columns, regard::Type type = regard::Type::float32)
       : numbers(static_cast<std::size_t>(batch * heads * rows * (columns + 3))) {
     for (float& number : numbers) number = normal();
     tensor = {numbers.data(), heads * rows * (columns + 3), rows * (columns + 3), columns + 3, 1};
+    if (type == regard::Type::float32) return;
+    halves.resize(numbers.size());
+    for (std::size_t n = 0; n < numbers.size(); ++n) {
+      std::uint32_t bits;
+      std::memcpy(&bits, &numbers[n], sizeof bits);
+      halves[n] = static_cast<std::uint16_t>(bits >> 16);
+    }
+    widen();
+    tensor.data = halves.data();
+  }
+  void widen() {  // what the kernels wrote
+    for (std::size_t n = 0; n < halves.size(); ++n) numbers[n] = of_half(halves[n]);
   }
   float& at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
     return numbers[static_cast<std::size_t>(b * tensor.batch + h * tensor.head + i * tensor.row + j)];
@@ -55,13 +76,41 @@ bool kept(const regard::Dropout& dropout, int b, int h, int i, int j) {
   return mix(mix(static_cast<std::uint32_t>(j) ^ mix(row)) + row) >= dropout.threshold;
 }
 
+// A sum, and the sum of the squares of what is added up: so large are the errors of bfloat16, which rounds every weight,
+// also where the sum is small.
+struct Sum {
+  double value = 0.0, squares = 0.0;
+
+  void add(double one, double size) { value += one, squares += size * size; }
+};
+
+// How far results are from what they should be: each of float32 within `error`; of bfloat16 all of them together within half a
+// hundredth of what was added up.
+struct Distance {
+  const char* what;
+  double error, of_all = 0.0, squares = 0.0;
+  bool half;
+
+  Distance(const char* what_, double error_, bool half_) : what(what_), error(error_), half(half_) {}
+  void add(double found, const Sum& expected) {
+    if (!half) near(what, found, expected.value, error);
+    if (std::isnan(found)) fail(what, found, expected.value);
+    of_all += (found - expected.value) * (found - expected.value), squares += expected.squares;
+  }
+  ~Distance() {
+    if (half) near(what, std::sqrt(of_all), 0.0, 0.005 * std::sqrt(squares) + 1e-4);
+  }
+};
+
 // One random call, forward and backward, by every instruction set.
 void one_case() {
+  const bool half = below(2);
+  const regard::Type type = half ? regard::Type::bfloat16 : regard::Type::float32;
   const int batch = 1 + below(2), kv_heads = 1 + below(2), shared = 1 + below(2), heads = kv_heads * shared;
   const int queries = below(4) ? 1 + below(150) : below(3), keys = below(4) ? 1 + below(250) : below(3);
   const int width = 1 + below(70), value_width = 1 + below(70), intervals = below(3);
-  Random query(batch, heads, queries, width), key(batch, kv_heads, keys, width), value(batch, kv_heads, keys, value_width);
-  Random gradient(batch, heads, queries, value_width);
+  Random query(batch, heads, queries, width, type), key(batch, kv_heads, keys, width, type);
+  Random value(batch, kv_heads, keys, value_width, type), gradient(batch, heads, queries, value_width, type);
   std::vector<std::int64_t> bounds;
   for (int n = 0; n < batch * heads * queries; ++n) {
     std::int64_t from = 0;
@@ -73,7 +122,7 @@ void one_case() {
   }
   regard::Attention call{};
   call.batch = batch, call.heads = heads, call.kv_heads = kv_heads, call.queries = queries, call.keys = keys;
-  call.width = width, call.value_width = value_width, call.type = regard::Type::float32;
+  call.width = width, call.value_width = value_width, call.type = type;
   call.scale = 1.0f / std::sqrt(static_cast<float>(width)), call.threads = 1 + below(2);
   call.bounds = {bounds.data(), static_cast<std::int64_t>(heads) * queries * intervals * 2, static_cast<std::int64_t>(queries) * intervals * 2,
                  intervals * 2, intervals};
@@ -91,7 +140,7 @@ void one_case() {
 
   for (const regard::Kernels* const* set = regard::BUILT; *set; ++set) {
     if (!regard::supported(**set)) continue;
-    Random context(batch, heads, queries, value_width), query_gradient(batch, heads, queries, width);
+    Random context(batch, heads, queries, value_width), query_gradient(batch, heads, queries, width, type);
     std::vector<float> logsumexp(static_cast<std::size_t>(batch) * heads * queries + 1);
     regard::AttentionForward forward{};
     static_cast<regard::Attention&>(forward) = call;
@@ -110,8 +159,10 @@ void one_case() {
     backward.parts = plan.parts, backward.padded_width = plan.padded_width;
     backward.padded_value_width = plan.padded_value_width;
     if ((*set)->backward(backward) != regard::Status::done) fail("backward", 1, 0);
+    query_gradient.widen();
+    Distance contexts("context", 2e-5, half), query_gradients("query gradient", 2e-4, half);
 
-    std::vector<double> exact_key(static_cast<std::size_t>(batch) * kv_heads * keys * width), exact_value(
+    std::vector<Sum> exact_key(static_cast<std::size_t>(batch) * kv_heads * keys * width), exact_value(
         static_cast<std::size_t>(batch) * kv_heads * keys * value_width);
     for (int b = 0; b < batch; ++b)
       for (int h = 0; h < heads; ++h)
@@ -125,41 +176,43 @@ void one_case() {
             weight[j] = sees(b, h, i, j) ? std::exp(score * call.scale) : 0.0;
             sum += weight[j];
           }
-          std::vector<double> expected(static_cast<std::size_t>(value_width)), exact_query(static_cast<std::size_t>(width));
+          std::vector<Sum> expected(static_cast<std::size_t>(value_width)), exact_query(static_cast<std::size_t>(width));
           for (int j = 0; j < keys; ++j) {
             if (sum > 0.0) weight[j] /= sum;
             const double factor = dropped == 0.0f ? 1.0 : kept(call.dropout, b, h, i, j) ? call.dropout.scale : 0.0;
             for (int k = 0; k < value_width; ++k) {
-              expected[k] += weight[j] * factor * value.at(b, g, j, k);
+              const double part = weight[j] * factor * value.at(b, g, j, k), of_value = weight[j] * factor * gradient.at(b, h, i, k);
+              expected[k].add(part, part);
               change[j] += factor * gradient.at(b, h, i, k) * value.at(b, g, j, k);
-              exact_value[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * value_width + k] +=
-                  weight[j] * factor * gradient.at(b, h, i, k);
+              exact_value[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * value_width + k].add(of_value, of_value);
             }
             shift += weight[j] * change[j];
           }
           for (int j = 0; j < keys; ++j)
             for (int k = 0; k < width; ++k) {
-              const double of_score = weight[j] * (change[j] - shift) * call.scale;
-              exact_query[k] += of_score * key.at(b, g, j, k);
-              exact_key[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * width + k] += of_score * query.at(b, h, i, k);
+              const double of_score = weight[j] * (change[j] - shift) * call.scale, q = query.at(b, h, i, k), c = key.at(b, g, j, k);
+              const double size = weight[j] * (std::fabs(change[j]) + std::fabs(shift)) * call.scale;
+              exact_query[k].add(of_score * c, size * c);
+              exact_key[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * width + k].add(of_score * q, size * q);
             }
-          for (int k = 0; k < value_width; ++k) near("context", context.at(b, h, i, k), expected[k], 2e-5);
-          for (int k = 0; k < width; ++k) near("query gradient", query_gradient.at(b, h, i, k), exact_query[k], 2e-4);
+          for (int k = 0; k < value_width; ++k) contexts.add(context.at(b, h, i, k), expected[k]);
+          for (int k = 0; k < width; ++k) query_gradients.add(query_gradient.at(b, h, i, k), exact_query[k]);
           const float found = logsumexp[(static_cast<std::size_t>(b) * heads + h) * queries + i];
           if (sum > 0.0)
             near("log-sum-exp", found, std::log(sum), 1e-4);
           else if (found != -INFINITY)
             fail("log-sum-exp of nothing", found, -INFINITY);
         }
-    const auto compare = [&](const char* what, const std::vector<float>& parts, const std::vector<double>& exact, int columns,
+    const auto compare = [&](const char* what, const std::vector<float>& parts, const std::vector<Sum>& exact, int columns,
                              std::int64_t padded) {
+      Distance distance(what, 1e-3, half);
       for (std::int64_t n = 0; n < static_cast<std::int64_t>(batch) * kv_heads; ++n)
         for (int j = 0; j < keys; ++j)
           for (int k = 0; k < columns; ++k) {
             double total = 0.0;
             for (int part = 0; part < plan.parts; ++part)
               total += parts[static_cast<std::size_t>(((n * plan.parts + part) * keys + j) * padded + k)];
-            near(what, total, exact[static_cast<std::size_t>((n * keys + j) * columns + k)], 1e-3);
+            distance.add(total, exact[static_cast<std::size_t>((n * keys + j) * columns + k)]);
           }
     };
     compare("key gradient", key_gradient, exact_key, width, plan.padded_width);
@@ -191,7 +244,7 @@ void parts() {
       std::vector<float> a(static_cast<std::size_t>(rows * 7)), b(5 * 3 * LANES), c(static_cast<std::size_t>(rows * 3 * LANES), 1.0f);
       for (float& number : a) number = normal();
       for (float& number : b) number = normal();
-      product<true>({a.data(), 7, 1}, b.data(), 3 * LANES, rows, 3 * LANES, depth, c.data(), 3 * LANES);
+      product<true>(Left<float>{a.data(), 7, 1}, b.data(), 3 * LANES, rows, 3 * LANES, depth, c.data(), 3 * LANES);
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < 3 * LANES; ++j) {
           double sum = 1.0;

@@ -37,7 +37,7 @@ def complement(bounds: Int[Tensor, "*rows m 2"], keys: int) -> Int[Tensor, "*row
 
 
 def intersect(left: Int[Tensor, "*rows m 2"], right: Int[Tensor, "*others n 2"], keys: int) -> Int[Tensor, "*both p 2"]:
-    """The keys in both sets: every pair of intervals, cut to what they share; of m and n at most m + n - 1 share some."""
+    """The keys in both sets: what pairs of intervals share, of m and n at most m + n - 1."""
     low = torch.maximum(left[..., :, None, 0], right[..., None, :, 0])
     high = torch.minimum(left[..., :, None, 1], right[..., None, :, 1])
     return tidy(torch.stack((low.flatten(-2), high.flatten(-2)), -1), keys, left.shape[-2] + right.shape[-2] - 1)
