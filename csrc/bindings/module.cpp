@@ -17,19 +17,19 @@ PyObject* done(regard::Status status) {
 }
 
 // What every call begins with, in the order of the format below.
-#define CALL_FORMAT "i(idKIf(LLLLLLL)(KLLLi))(KLLLL)(KLLLL)(KLLLL)"
+#define CALL_FORMAT "i(idKIf(LLLLLLL)(KLLLi))(KLLLL)(KLLLL)(KLLLL)K"
 
 struct Arguments {
   int type = 0;
   double scale = 0.0;
-  unsigned long long bounds = 0, query = 0, key = 0, value = 0;
+  unsigned long long bounds = 0, query = 0, key = 0, value = 0, weight = 0;
 };
 
 #define CALL_TARGETS(call, given)                                                                                      \
   &call.threads, &given.type, &given.scale, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale,         \
       &call.batch, &call.heads, &call.kv_heads, &call.queries, &call.keys, &call.width, &call.value_width,            \
       &given.bounds, &call.bounds.batch, &call.bounds.head, &call.bounds.row, &call.bounds.count, TENSOR(call.query, given.query),      \
-      TENSOR(call.key, given.key), TENSOR(call.value, given.value)
+      TENSOR(call.key, given.key), TENSOR(call.value, given.value), &given.weight
 #define TENSOR(tensor, address) &address, &tensor.batch, &tensor.head, &tensor.row, &tensor.column
 
 template <typename T>
@@ -44,6 +44,7 @@ void complete(regard::Attention& call, const Arguments& given) {
   call.query.data = pointer<void>(given.query);
   call.key.data = pointer<void>(given.key);
   call.value.data = pointer<void>(given.value);
+  call.weight = pointer<const float>(given.weight);
 }
 
 PyObject* forward(PyObject*, PyObject* arguments) {
@@ -66,11 +67,12 @@ PyObject* forward(PyObject*, PyObject* arguments) {
 PyObject* backward(PyObject*, PyObject* arguments) {
   regard::AttentionBackward call{};
   Arguments given;
-  unsigned long long context, context_gradient, logsumexp, logsumexp_gradient, query_gradient, key_gradient, value_gradient;
-  if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)(KLLLL)KK(KLLLL)KKiLL", CALL_TARGETS(call, given),
+  unsigned long long context, context_gradient, logsumexp, logsumexp_gradient, query_gradient, key_gradient, value_gradient,
+      weight_gradient;
+  if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)(KLLLL)KK(KLLLL)KKKiLL", CALL_TARGETS(call, given),
                         TENSOR(call.context, context), TENSOR(call.context_gradient, context_gradient), &logsumexp,
                         &logsumexp_gradient, TENSOR(call.query_gradient, query_gradient), &key_gradient,
-                        &value_gradient, &call.parts, &call.padded_width, &call.padded_value_width))
+                        &value_gradient, &weight_gradient, &call.parts, &call.padded_width, &call.padded_value_width))
     return nullptr;
   complete(call, given);
   call.context.data = pointer<void>(context);
@@ -80,6 +82,7 @@ PyObject* backward(PyObject*, PyObject* arguments) {
   call.query_gradient.data = pointer<void>(query_gradient);
   call.key_gradient = pointer<float>(key_gradient);
   call.value_gradient = pointer<float>(value_gradient);
+  call.weight_gradient = pointer<float>(weight_gradient);
   regard::Status status;
   Py_BEGIN_ALLOW_THREADS
   status = chosen->backward(call);

@@ -20,7 +20,7 @@ struct Forward {
   std::int64_t groups;
 };
 
-template <typename T>
+template <typename T, typename Score>
 void forward_task(const void* given, std::int64_t index, float* room) {
   const Forward& task = *static_cast<const Forward*>(given);
   const AttentionForward& call = task.call;
@@ -30,15 +30,17 @@ void forward_task(const void* given, std::int64_t index, float* room) {
   const std::int64_t left = call.queries - first;
   const Group group{head / call.heads, head % call.heads, head % call.heads / (call.heads / call.kv_heads), first,
                     left < task.queries ? (int)left : task.queries};
-  forward_group<T>(call, group, room);
+  forward_group<T, Score>(call, group, room);
 }
 
 Status forward(const AttentionForward& call) noexcept {
   const int queries = queries_of_a_group(call, call.width + call.value_width);
   const Forward task{call, queries, (call.queries + queries - 1) / queries};
-  const Task run = call.type == Type::float32 ? forward_task<float> : forward_task<Half>;
   const std::int64_t tasks = call.batch * call.heads * task.groups;
-  return run_parallel(call.threads, tasks, (std::size_t)forward_room(call, queries), run, &task);
+  const auto run = [&](Task each, std::int64_t room) { return run_parallel(call.threads, tasks, (std::size_t)room, each, &task); };
+  if (call.weight) return run(forward_task<float, Additive>, forward_room<Additive>(call, queries));
+  if (call.type == Type::float32) return run(forward_task<float, Products<float>>, forward_room<Products<float>>(call, queries));
+  return run(forward_task<Half, Products<Half>>, forward_room<Products<Half>>(call, queries));
 }
 
 // As many parts as give every thread some: each part adds up gradients of keys and values in a place of its own, in an
@@ -74,7 +76,11 @@ bool all_finite(const AttentionBackward& call, const Group& group) {
   return found;
 }
 
-template <typename T>
+std::int64_t weight_place(const AttentionBackward& call, std::int64_t batch, std::int64_t head, std::int64_t part) {
+  return ((batch * call.heads + head) * call.parts + part) * call.width;
+}
+
+template <typename T, typename Score>
 void backward_task(const void* given, std::int64_t index, float* room) {
   const Backward& task = *static_cast<const Backward*>(given);
   const AttentionBackward& call = task.call;
@@ -84,24 +90,29 @@ void backward_task(const void* given, std::int64_t index, float* room) {
   float* value_gradient = call.value_gradient + index * call.keys * call.padded_value_width;
   for (std::int64_t k = 0; k < call.keys * call.padded_width; ++k) key_gradient[k] = 0.0f;
   for (std::int64_t k = 0; k < call.keys * call.padded_value_width; ++k) value_gradient[k] = 0.0f;
+  for (std::int64_t k = 0; call.weight && k < shared * call.width; ++k)
+    call.weight_gradient[weight_place(call, batch, kv_head * shared + k / call.width, part) + k % call.width] = 0.0f;
   // Every parts-th group, so that each part has early and late queries.
   for (std::int64_t item = part; item < shared * task.groups; item += call.parts) {
     const std::int64_t first = item % task.groups * task.queries, left = call.queries - first;
     const Group group{batch, kv_head * shared + item / task.groups, kv_head, first,
                       left < task.queries ? (int)left : task.queries};
+    float* weight_gradient = call.weight ? call.weight_gradient + weight_place(call, batch, group.head, part) : nullptr;
     if (all_finite<T>(call, group))
-      backward_group<T>(call, group, key_gradient, value_gradient, room);
+      backward_group<T, Score>(call, group, key_gradient, value_gradient, weight_gradient, room);
     else
-      exact_backward<T>(call, group, key_gradient, value_gradient, room);
+      exact_backward<T>(call, group, key_gradient, value_gradient, weight_gradient, room);
   }
 }
 
 Status backward(const AttentionBackward& call) noexcept {
   const int queries = queries_of_a_group(call, backward_numbers(call));
   const Backward task{call, queries, (call.queries + queries - 1) / queries};
-  const Task run = call.type == Type::float32 ? backward_task<float> : backward_task<Half>;
   const std::int64_t tasks = call.batch * call.kv_heads * call.parts;
-  return run_parallel(call.threads, tasks, (std::size_t)backward_room(call, queries), run, &task);
+  const auto run = [&](Task each, std::int64_t room) { return run_parallel(call.threads, tasks, (std::size_t)room, each, &task); };
+  if (call.weight) return run(backward_task<float, Additive>, backward_room<Additive>(call, queries));
+  if (call.type == Type::float32) return run(backward_task<float, Products<float>>, backward_room<Products<float>>(call, queries));
+  return run(backward_task<Half, Products<Half>>, backward_room<Products<Half>>(call, queries));
 }
 
 }  // namespace

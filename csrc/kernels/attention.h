@@ -30,7 +30,8 @@ struct Dropout {
   float scale;              // 1 / (1 - p)
 };
 
-// context = softmax(scale * query key') value, over the keys that bounds allow.
+// context = softmax(scale * scores) value, over the keys that bounds allow. Scores are products of queries and keys; or,
+// where there is a weight, sums of weight[h] tanh(query[h] + key[h]), of float32.
 struct Attention {
   std::int64_t batch, heads, kv_heads, queries, keys, width, value_width;
   Type type;
@@ -38,6 +39,7 @@ struct Attention {
   Bounds bounds;
   Dropout dropout;
   Tensor query, key, value;
+  const float* weight;  // (heads, width), or null
   int threads;
 };
 
@@ -55,6 +57,7 @@ struct AttentionBackward : Attention {
   const float* logsumexp_gradient;  // or null
   Tensor query_gradient;
   float *key_gradient, *value_gradient;
+  float* weight_gradient;  // (batch, heads, parts, width), where there is a weight
   int parts;
   std::int64_t padded_width, padded_value_width;
 };

@@ -5,7 +5,7 @@
 // the scores are, so that each of the five products of a block is the micro-kernel with other strides.
 #pragma once
 
-#include "kernels/block.h"
+#include "kernels/additive.h"
 
 namespace regard::REGARD_ISA {
 
@@ -15,7 +15,6 @@ struct BackwardBlock {
   float *query, *gradient;                   // (width, QUERIES) and (value_width, QUERIES), in words
   float *query_rows, *gradient_rows;         // (QUERIES, padded width) and (QUERIES, padded value width), in words
   float* query_gradient;                     // (width, QUERIES)
-  float scale;                               // of the products of queries and keys
   int queries, lanes;
   bool started;
 };
@@ -25,8 +24,9 @@ static inline std::int64_t backward_numbers(const AttentionBackward& call) {
   return 2 * call.width + call.value_width + call.padded_width + call.padded_value_width;
 }
 
-static inline std::int64_t backward_room(const AttentionBackward& call, int queries) {
-  return backward_numbers(call) * queries + (5 * QUERIES + 2 * call.width + call.value_width) * KEYS;
+template <typename Score>
+static std::int64_t backward_room(const AttentionBackward& call, int queries) {
+  return Score::room(call) + backward_numbers(call) * queries + (4 * QUERIES + 2 * call.width + call.value_width) * KEYS;
 }
 
 // d of each query, from its context and gradient.
@@ -36,7 +36,7 @@ static void shifts(const AttentionBackward& call, const Group& group, std::int64
   const Matrix<const T> gradient(call.context_gradient, group.batch, group.head);
   const std::int64_t at = (group.batch * call.heads + group.head) * call.queries + first;
   for (int i = 0; i < QUERIES; ++i) {
-    block.logsumexp[i] = block.shift[i] = 0.0f;
+    block.logsumexp[i] = __builtin_inff(), block.shift[i] = 0.0f;  // beyond the queries no weights
     if (i >= block.queries) continue;
     Floats sums{};
     int k = 0;
@@ -72,29 +72,32 @@ static inline void softmax_gradient(const BackwardBlock& block, const Visible& v
   }
 }
 
-// The gradients of one group; those of keys and values are added to `key_gradient` and `value_gradient`.
-template <typename T>
-static void backward_group(const AttentionBackward& call, const Group& group, float* key_gradient,
-                           float* value_gradient, float* room) {
-  typedef typename WordOf<T>::type Word;
+// The gradients of one group; those of keys, values and the score's weight are added to what is there.
+template <typename T, typename Score>
+static void backward_group(const AttentionBackward& call, const Group& group, float* key_gradient, float* value_gradient,
+                           float* weight_gradient, float* room) {
+  typedef typename Score::Word Word;
   const int width = (int)call.width, value_width = (int)call.value_width, blocks = group.blocks();
   const int padded = (int)call.padded_width, padded_value = (int)call.padded_value_width;
-  const Matrix<const T> query(call.query, group.batch, group.head);
-  const Matrix<const T> key(call.key, group.batch, group.kv_head), value(call.value, group.batch, group.kv_head);
-  const Matrix<const T> gradient(call.context_gradient, group.batch, group.head);
+  const Matrix<const T> value(call.value, group.batch, group.kv_head), gradient(call.context_gradient, group.batch, group.head);
   const Matrix<T> query_gradient(call.query_gradient, group.batch, group.head);
   const bool drops = call.dropout.threshold > 0;
 
   BackwardBlock block[MOST_BLOCKS];
   Visible visible[MOST_BLOCKS];
+  for (int b = 0; b < blocks; ++b)
+    visible[b].read(call.bounds, group.batch, group.head, group.first_of(b), group.queries_of(b), (int)call.keys);
+  Range ranges[2];
+  const int count = reach(visible, blocks, ranges);
   const auto take = [&room](std::int64_t numbers) {
     float* taken = room;
     room += numbers;
     return taken;
   };
+  Score score(call, group, ranges, count, take(Score::room(call)));
   float *scores = take(KEYS * QUERIES), *gradients = take(KEYS * QUERIES);
-  Word *weights = (Word*)take(KEYS * QUERIES), *changes = (Word*)take(KEYS * QUERIES), *turned = (Word*)take(KEYS * QUERIES);
-  Word *key_room = (Word*)take(KEYS * width), *value_room = (Word*)take(KEYS * value_width), *column_room = (Word*)take(KEYS * width);
+  float *weights = take(KEYS * QUERIES), *changes = take(KEYS * QUERIES);
+  float *key_room = take(KEYS * width), *value_room = take(KEYS * value_width), *column_room = take(KEYS * width);
   for (int b = 0; b < blocks; ++b) {
     BackwardBlock& one = block[b];
     const std::int64_t first = group.first_of(b);
@@ -102,53 +105,45 @@ static void backward_group(const AttentionBackward& call, const Group& group, fl
     one.query = take(width * QUERIES), one.gradient = take(value_width * QUERIES);
     one.query_rows = take(padded * QUERIES), one.gradient_rows = take(padded_value * QUERIES);
     one.query_gradient = take(width * QUERIES);
-    one.scale = pack_columns(query, first, one.queries, width, call.scale * LOG2_E, (Word*)one.query, QUERIES);
+    score.pack(first, one.queries, one.query);
+    score.pack_more(first, one.queries, one.query_rows, one.query_gradient);
     pack_columns(gradient, first, one.queries, value_width, 1.0f, (Word*)one.gradient, QUERIES);
-    pack_rows(query, first, one.queries, width, (Word*)one.query_rows, padded);
     pack_rows(gradient, first, one.queries, value_width, (Word*)one.gradient_rows, padded_value);
     shifts<T>(call, group, first, one);
-    visible[b].read(call.bounds, group.batch, group.head, first, one.queries, (int)call.keys);
     if (drops) one.keep.read(call.dropout, group.batch, group.head, first);
   }
 
-  Range ranges[2];
-  const int count = reach(visible, blocks, ranges);
   for (int r = 0; r < count; ++r)
     for (int first = ranges[r].first; first < ranges[r].last; first += KEYS) {
       const int keys = least(KEYS, ranges[r].last - first);
-      const Left<Word> key_rows = rows_of(key, first, keys, width, group.large(), key_room);
-      const Left<Word> key_columns = turn_rows(key_rows, key, first, keys, width, column_room);
-      const Left<Word> value_rows = rows_of(value, first, keys, value_width, group.large(), value_room);
+      const Left<Word> key_rows = score.rows(first, keys, key_room), key_columns = score.columns(key_rows, first, keys, column_room);
+      const Left<Word> value_rows = rows_of(value, first, keys, value_width, group.large(), (Word*)value_room);
       for (int b = 0; b < blocks; ++b) {
         BackwardBlock& one = block[b];
         const Range run = visible[b].within(first, first + keys, HELD<Word>);
         if (run.empty()) continue;
-        const int length = run.last - run.first, skipped = run.first - first, queries = in_words<Word>(one.queries);
+        const int length = run.last - run.first, skipped = run.first - first;
         const Left<Word> these{key_rows.data + skipped * key_rows.row, key_rows.row, key_rows.step};
         const Left<Word> those{value_rows.data + skipped * value_rows.row, value_rows.row, value_rows.step};
         const Left<Word> columns{key_columns.data + in_words<Word>(skipped) * key_columns.step, key_columns.row, key_columns.step};
-        product<false>(these, (const Word*)one.query, QUERIES, length, one.lanes, in_words<Word>(width), scores, QUERIES);
+        score.scores(these, one.query, length, one.lanes, scores);
         product<false>(those, (const Word*)one.gradient, QUERIES, length, one.lanes, in_words<Word>(value_width), gradients, QUERIES);
-        scale_by(one.scale, length, one.lanes, scores);
-        softmax_gradient(one, visible[b], run, call.scale, drops, scores, gradients);
-        product<true>(over_queries(scores, length, one.lanes, weights), (const Word*)one.gradient_rows, padded_value, length,
-                      padded_value, queries, value_gradient + (std::int64_t)run.first * padded_value, padded_value);
-        product<true>(over_queries(gradients, length, one.lanes, changes), (const Word*)one.query_rows, padded, length, padded,
-                      queries, key_gradient + (std::int64_t)run.first * padded, padded);
-        const Word* change = over_keys(gradients, length, one.lanes, turned);
-        const int depth = in_words<Word>(length);
-        if (one.started)
-          product<true>(columns, change, QUERIES, width, one.lanes, depth, one.query_gradient, QUERIES);
-        else
-          product<false>(columns, change, QUERIES, width, one.lanes, depth, one.query_gradient, QUERIES);
+        softmax_gradient(one, visible[b], run, score.factor(), drops, scores, gradients);
+        product<true>(over_queries(scores, length, one.lanes, (Word*)weights), (const Word*)one.gradient_rows, padded_value, length,
+                      padded_value, in_words<Word>(one.queries), value_gradient + (std::int64_t)run.first * padded_value, padded_value);
+        score.add_gradients(gradients, columns, one.query, one.query_rows, one.queries, length, one.lanes, one.started,
+                            one.query_gradient, key_gradient + (std::int64_t)run.first * padded, changes);
         one.started = true;
       }
+      score.finish_tile(keys, key_gradient + (std::int64_t)first * padded);
     }
+  score.finish_group(weight_gradient);
 
   for (int b = 0; b < blocks; ++b) {
     BackwardBlock& one = block[b];
     if (!one.started)
       for (int k = 0; k < width * QUERIES; ++k) one.query_gradient[k] = 0.0f;
+    score.finish_block(one.query_gradient);
     unpack_columns(one.query_gradient, QUERIES, one.queries, width, query_gradient, group.first_of(b));
   }
 }

@@ -9,10 +9,13 @@
 namespace regard::REGARD_ISA {
 
 template <typename T>
-static float score_of(const Attention& call, const Matrix<const T>& query, std::int64_t i, const Matrix<const T>& key,
-                      std::int64_t j) {
+static float score_of(const Attention& call, std::int64_t head, const Matrix<const T>& query, std::int64_t i,
+                      const Matrix<const T>& key, std::int64_t j) {
   float sum = 0.0f;
-  for (int k = 0; k < call.width; ++k) sum += read(query.at(i, k)) * call.scale * LOG2_E * read(key.at(j, k));
+  for (int k = 0; k < call.width; ++k) {
+    const float q = read(query.at(i, k)), c = read(key.at(j, k));
+    sum += call.scale * LOG2_E * (call.weight ? call.weight[head * call.width + k] * __builtin_tanhf(q + c) : q * c);
+  }
   return sum;
 }
 
@@ -29,14 +32,14 @@ static void exact_forward(const AttentionForward& call, const Group& group, std:
     float highest = -__builtin_inff(), sum = 0.0f;
     for (int j = 0; j < call.keys; ++j)
       if (visible.sees(i, j)) {
-        const float score = score_of(call, query, first + i, key, j);
+        const float score = score_of(call, group.head, query, first + i, key, j);
         highest = score > highest || score != score ? score : highest;
       }
     const float base = highest == -__builtin_inff() ? 0.0f : highest;
     for (int k = 0; k < call.value_width; ++k) room[k] = 0.0f;
     for (int j = 0; j < call.keys; ++j)
       if (visible.sees(i, j)) {
-        const float weight = power_of_two(score_of(call, query, first + i, key, j) - base);
+        const float weight = power_of_two(score_of(call, group.head, query, first + i, key, j) - base);
         const float kept = keep ? weight * keep->factor_of(i, j) : weight;
         sum += weight;
         for (int k = 0; k < call.value_width; ++k) room[k] += kept * read(value.at(j, k));
@@ -47,8 +50,8 @@ static void exact_forward(const AttentionForward& call, const Group& group, std:
 
 // As `backward_group`; `room`: width numbers.
 template <typename T>
-static void exact_backward(const AttentionBackward& call, const Group& group, float* key_gradient,
-                           float* value_gradient, float* room) {
+static void exact_backward(const AttentionBackward& call, const Group& group, float* key_gradient, float* value_gradient,
+                           float* weight_gradient, float* room) {
   const Matrix<const T> query(call.query, group.batch, group.head);
   const Matrix<const float> context(call.context, group.batch, group.head);
   const Matrix<const T> key(call.key, group.batch, group.kv_head), value(call.value, group.batch, group.kv_head);
@@ -65,7 +68,7 @@ static void exact_backward(const AttentionBackward& call, const Group& group, fl
     for (int k = 0; k < call.width; ++k) room[k] = 0.0f;
     for (int j = 0; j < call.keys; ++j) {
       if (!visible.sees(0, j)) continue;
-      const float weight = power_of_two(score_of(call, query, i, key, j) - call.logsumexp[at + i] * LOG2_E);
+      const float weight = power_of_two(score_of(call, group.head, query, i, key, j) - call.logsumexp[at + i] * LOG2_E);
       const float factor = call.dropout.threshold > 0 ? keep.factor_of(0, j) : 1.0f;
       float change = 0.0f;
       for (int k = 0; k < call.value_width; ++k) {
@@ -74,8 +77,14 @@ static void exact_backward(const AttentionBackward& call, const Group& group, fl
       }
       const float score_gradient = weight * (change * factor - shift) * call.scale;
       for (int k = 0; k < call.width; ++k) {
-        room[k] += score_gradient * read(key.at(j, k));
-        key_gradient[j * call.padded_width + k] += score_gradient * read(query.at(i, k));
+        float of_query = read(key.at(j, k)), of_key = read(query.at(i, k));
+        if (call.weight) {
+          const float hidden = __builtin_tanhf(of_query + of_key);
+          of_query = of_key = call.weight[group.head * call.width + k] * (1.0f - hidden * hidden);
+          weight_gradient[k] += score_gradient * hidden;
+        }
+        room[k] += score_gradient * of_query;
+        key_gradient[j * call.padded_width + k] += score_gradient * of_key;
       }
     }
     for (int k = 0; k < call.width; ++k) write(query_gradient.at(i, k), room[k]);

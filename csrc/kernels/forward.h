@@ -5,7 +5,7 @@
 // lane, so that no step of the softmax ever adds up the lanes of a vector.
 #pragma once
 
-#include "kernels/block.h"
+#include "kernels/additive.h"
 #include "kernels/exact.h"
 
 namespace regard::REGARD_ISA {
@@ -14,14 +14,14 @@ struct ForwardBlock {
   Keep keep;
   float highest[QUERIES], sum[QUERIES];  // scores times log2(e)
   float *query, *context;                // (width, QUERIES), in words, and (value_width, QUERIES)
-  float scale;                           // of the products
   int queries, lanes;
   bool started;
 };
 
 // Numbers of scratch for each thread, `queries` of a group given.
-static inline std::int64_t forward_room(const Attention& call, int queries) {
-  return (call.width + call.value_width) * (queries + KEYS) + 2 * KEYS * QUERIES;
+template <typename Score>
+static std::int64_t forward_room(const Attention& call, int queries) {
+  return Score::room(call) + (call.width + call.value_width) * (queries + KEYS) + 2 * KEYS * QUERIES;
 }
 
 // Scores become weights, up to the division by their sum; what the block holds so far is brought to the same scale.
@@ -72,17 +72,22 @@ static inline bool finish(ForwardBlock& block, const Visible& visible, int value
   return !any(strange);
 }
 
-template <typename T>
+template <typename T, typename Score>
 static void forward_group(const AttentionForward& call, const Group& group, float* room) {
-  typedef typename WordOf<T>::type Word;
+  typedef typename Score::Word Word;
   const int width = (int)call.width, value_width = (int)call.value_width, blocks = group.blocks();
-  const Matrix<const T> query(call.query, group.batch, group.head);
-  const Matrix<const T> key(call.key, group.batch, group.kv_head), value(call.value, group.batch, group.kv_head);
+  const Matrix<const T> value(call.value, group.batch, group.kv_head);
   const Matrix<float> context(call.context, group.batch, group.head);
   const bool drops = call.dropout.threshold > 0;
 
   ForwardBlock block[MOST_BLOCKS];
   Visible visible[MOST_BLOCKS];
+  for (int b = 0; b < blocks; ++b)
+    visible[b].read(call.bounds, group.batch, group.head, group.first_of(b), group.queries_of(b), (int)call.keys);
+  Range ranges[2];
+  const int count = reach(visible, blocks, ranges);
+  Score score(call, group, ranges, count, room);
+  room += Score::room(call);
   float *scores = room, *weights = room + KEYS * QUERIES;
   room += 2 * KEYS * QUERIES;
   for (int b = 0; b < blocks; ++b) {
@@ -90,36 +95,30 @@ static void forward_group(const AttentionForward& call, const Group& group, floa
     one.queries = group.queries_of(b), one.lanes = rounded(one.queries), one.started = false;
     one.query = room, one.context = room + width * QUERIES;
     room += (width + value_width) * QUERIES;
-    one.scale = pack_columns(query, group.first_of(b), one.queries, width, call.scale * LOG2_E, (Word*)one.query, QUERIES);
-    visible[b].read(call.bounds, group.batch, group.head, group.first_of(b), one.queries, (int)call.keys);
+    score.pack(group.first_of(b), one.queries, one.query);
     if (drops) one.keep.read(call.dropout, group.batch, group.head, group.first_of(b));
     for (int i = 0; i < QUERIES; ++i) one.highest[i] = -__builtin_inff(), one.sum[i] = 0.0f;
   }
 
-  Range ranges[2];
-  const int count = reach(visible, blocks, ranges);
   for (int r = 0; r < count; ++r)
     for (int first = ranges[r].first; first < ranges[r].last; first += KEYS) {
       const int keys = least(KEYS, ranges[r].last - first);
-      const Left<Word> key_rows = rows_of(key, first, keys, width, group.large(), (Word*)room);
+      const Left<Word> key_rows = score.rows(first, keys, room);
       const Left<Word> value_columns = columns_of(value, first, keys, value_width, group.large(), (Word*)(room + KEYS * width));
       for (int b = 0; b < blocks; ++b) {
         ForwardBlock& one = block[b];
         const Range run = visible[b].within(first, first + keys, HELD<Word>);
         if (run.empty()) continue;
-        const int length = run.last - run.first, skipped = run.first - first;
-        const Left<Word> left{key_rows.data + skipped * key_rows.row, key_rows.row, key_rows.step};
-        const Left<Word> right{value_columns.data + in_words<Word>(skipped) * value_columns.step, value_columns.row, value_columns.step};
-        product<false>(left, (const Word*)one.query, QUERIES, length, one.lanes, in_words<Word>(width), scores, QUERIES);
-        scale_by(one.scale, length, one.lanes, scores);
+        const int length = run.last - run.first, skipped = run.first - first, depth = in_words<Word>(length);
+        score.scores({key_rows.data + skipped * key_rows.row, key_rows.row, key_rows.step}, one.query, length, one.lanes, scores);
         if (!visible[b].whole(run)) hide(visible[b], run.first, length, one.lanes, scores);
         online_softmax(one, run.first, length, value_width, drops, scores);
         const Word* weight = over_keys(scores, length, one.lanes, (Word*)weights);
-        const int depth = in_words<Word>(length);
+        const Left<Word> left{value_columns.data + in_words<Word>(skipped) * value_columns.step, value_columns.row, value_columns.step};
         if (one.started)
-          product<true>(right, weight, QUERIES, value_width, one.lanes, depth, one.context, QUERIES);
+          product<true>(left, weight, QUERIES, value_width, one.lanes, depth, one.context, QUERIES);
         else
-          product<false>(right, weight, QUERIES, value_width, one.lanes, depth, one.context, QUERIES);
+          product<false>(left, weight, QUERIES, value_width, one.lanes, depth, one.context, QUERIES);
         one.started = true;
       }
     }

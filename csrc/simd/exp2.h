@@ -20,7 +20,7 @@ static inline Floats exp2(Floats x) {
   power = power * fraction + 2.4022242e-1f;
   power = power * fraction + 6.9314698e-1f;
   power = power * fraction + 1.0f;
-  const Floats scaled = float_of(bits_of(power) + (bits_of(shifted) << 23));
+  const Floats scaled = (Floats)((Words)power + ((Words)shifted << 23));
   return select(x < -126.0f, Floats{}, select(x != x, x, scaled));
 }
 

@@ -33,4 +33,17 @@ static inline void transpose(Floats (&rows)[LANES]) {
   if constexpr (LANES >= 16) turn<8>(rows);
 }
 
+// In lane i the sum of the lanes of row(i): of two vectors the upper and lower halves are added into one, and so on. Rows are
+// asked for as they are needed, so that few of them are held.
+template <int COUNT = LANES, typename Row>
+[[gnu::always_inline]] static inline Floats sums_of(const Row& row, int first = 0) {
+  if constexpr (COUNT == 1) {
+    return row(first);
+  } else {
+    constexpr auto lanes = std::make_index_sequence<LANES>{};
+    const Floats x = sums_of<COUNT / 2>(row, first), y = sums_of<COUNT / 2>(row, first + COUNT / 2);
+    return exchange<COUNT / 2, true>(x, y, lanes) + exchange<COUNT / 2, false>(x, y, lanes);
+  }
+}
+
 }  // namespace regard::REGARD_ISA

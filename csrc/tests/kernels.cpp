@@ -104,13 +104,18 @@ struct Distance {
 
 // One random call, forward and backward, by every instruction set.
 void one_case() {
-  const bool half = below(2);
+  const bool half = below(2), additive = !half && below(2);
   const regard::Type type = half ? regard::Type::bfloat16 : regard::Type::float32;
   const int batch = 1 + below(2), kv_heads = 1 + below(2), shared = 1 + below(2), heads = kv_heads * shared;
   const int queries = below(4) ? 1 + below(150) : below(3), keys = below(4) ? 1 + below(250) : below(3);
   const int width = 1 + below(70), value_width = 1 + below(70), intervals = below(3);
   Random query(batch, heads, queries, width, type), key(batch, kv_heads, keys, width, type);
   Random value(batch, kv_heads, keys, value_width, type), gradient(batch, heads, queries, value_width, type);
+  Random weight(1, 1, heads, width);
+  std::vector<float> weights;
+  for (int h = 0; h < heads; ++h)
+    for (int k = 0; k < width; ++k) weights.push_back(weight.at(0, 0, h, k));
+  if (additive && queries > 0 && !below(4)) query.at(batch - 1, heads - 1, queries / 2, width / 2) = 23.0f;  // far from zero
   std::vector<std::int64_t> bounds;
   for (int n = 0; n < batch * heads * queries; ++n) {
     std::int64_t from = 0;
@@ -129,6 +134,7 @@ void one_case() {
   const float dropped = below(2) ? 0.0f : 0.3f;
   call.dropout = {random_bits(), static_cast<std::uint32_t>(std::llround(dropped * 4294967296.0)), 1.0f / (1.0f - dropped)};
   call.query = query.tensor, call.key = key.tensor, call.value = value.tensor;
+  call.weight = additive ? weights.data() : nullptr;
 
   const auto sees = [&](int b, int h, int i, int j) {
     if (intervals == 0) return true;
@@ -156,6 +162,8 @@ void one_case() {
     backward.context = context.tensor, backward.context_gradient = gradient.tensor;
     backward.logsumexp = logsumexp.data(), backward.query_gradient = query_gradient.tensor;
     backward.key_gradient = key_gradient.data(), backward.value_gradient = value_gradient.data();
+    std::vector<float> weight_gradient(static_cast<std::size_t>(batch) * heads * plan.parts * width);
+    backward.weight_gradient = weight_gradient.data();
     backward.parts = plan.parts, backward.padded_width = plan.padded_width;
     backward.padded_value_width = plan.padded_value_width;
     if ((*set)->backward(backward) != regard::Status::done) fail("backward", 1, 0);
@@ -163,7 +171,7 @@ void one_case() {
     Distance contexts("context", 2e-5, half), query_gradients("query gradient", 2e-4, half);
 
     std::vector<Sum> exact_key(static_cast<std::size_t>(batch) * kv_heads * keys * width), exact_value(
-        static_cast<std::size_t>(batch) * kv_heads * keys * value_width);
+        static_cast<std::size_t>(batch) * kv_heads * keys * value_width), exact_weight(static_cast<std::size_t>(heads) * width);
     for (int b = 0; b < batch; ++b)
       for (int h = 0; h < heads; ++h)
         for (int i = 0; i < queries; ++i) {
@@ -172,7 +180,10 @@ void one_case() {
           double sum = 0.0, shift = 0.0;
           for (int j = 0; j < keys; ++j) {
             double score = 0.0;
-            for (int k = 0; k < width; ++k) score += static_cast<double>(query.at(b, h, i, k)) * key.at(b, g, j, k);
+            for (int k = 0; k < width; ++k) {
+              const double q = query.at(b, h, i, k), c = key.at(b, g, j, k);
+              score += additive ? weights[h * width + k] * std::tanh(q + c) : q * c;
+            }
             weight[j] = sees(b, h, i, j) ? std::exp(score * call.scale) : 0.0;
             sum += weight[j];
           }
@@ -190,7 +201,13 @@ void one_case() {
           }
           for (int j = 0; j < keys; ++j)
             for (int k = 0; k < width; ++k) {
-              const double of_score = weight[j] * (change[j] - shift) * call.scale, q = query.at(b, h, i, k), c = key.at(b, g, j, k);
+              const double of_score = weight[j] * (change[j] - shift) * call.scale;
+              double q = query.at(b, h, i, k), c = key.at(b, g, j, k);
+              if (additive) {
+                const double hidden = std::tanh(q + c);
+                exact_weight[h * width + k].add(of_score * hidden, 0.0);
+                q = c = weights[h * width + k] * (1.0 - hidden * hidden);
+              }
               const double size = weight[j] * (std::fabs(change[j]) + std::fabs(shift)) * call.scale;
               exact_query[k].add(of_score * c, size * c);
               exact_key[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * width + k].add(of_score * q, size * q);
@@ -215,6 +232,14 @@ void one_case() {
             distance.add(total, exact[static_cast<std::size_t>((n * keys + j) * columns + k)]);
           }
     };
+    for (int h = 0; additive && h < heads; ++h)
+      for (int k = 0; k < width; ++k) {
+        double total = 0.0;
+        for (int b = 0; b < batch; ++b)
+          for (int part = 0; part < plan.parts; ++part)
+            total += weight_gradient[static_cast<std::size_t>(((b * heads + h) * plan.parts + part) * width + k)];
+        near("weight gradient", total, exact_weight[h * width + k].value, 1e-3);
+      }
     compare("key gradient", key_gradient, exact_key, width, plan.padded_width);
     compare("value gradient", value_gradient, exact_value, value_width, plan.padded_value_width);
   }
@@ -238,6 +263,9 @@ void parts() {
   transpose(square);
   for (int i = 0; i < LANES; ++i)
     for (int j = 0; j < LANES; ++j) near("transpose", square[i][j], LANES * j + i, 0);
+
+  const Floats sums = sums_of([&](int i) { return square[i]; });
+  for (int i = 0; i < LANES; ++i) near("sums", sums[i], LANES * (LANES * (LANES - 1) / 2) + LANES * i, 0);
 
   for (int rows = 1; rows <= 17; ++rows)
     for (int depth = 0; depth <= 5; ++depth) {

@@ -102,10 +102,24 @@ def test_sdpa_is_one_graph(score: str, mask: str) -> None:
 
 
 @pytest.mark.requires("native")
-@pytest.mark.parametrize("mask", ["none", "causal", "padding", "documents", "window and prefix"])
-def test_native_is_one_operator(mask: str) -> None:
+@pytest.mark.parametrize(
+    ("score", "mask", "operator"),
+    [
+        ("scaled", "none", "attention"),
+        ("scaled", "causal", "attention"),
+        ("scaled", "documents", "attention"),
+        ("scaled", "window and prefix", "attention"),
+        ("additive", "padding", "additive_attention"),
+    ],
+)
+def test_native_is_one_operator(score: str, mask: str, operator: str) -> None:
     """Forward and backward, whatever the mask, if it has intervals: how many, a graph cannot ask."""
-    call = {"mask": MASKS[mask](), "offset": 0 if mask == "documents" else OFFSET, "dropout": 0.3}
+    call = {
+        "score": SCORES[score]().float() if score == "additive" else SCORES[score](),
+        "mask": MASKS[mask](),
+        "offset": 0 if mask == "documents" else OFFSET,
+        "dropout": 0.3,
+    }
     seen: list[str] = []
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
@@ -117,8 +131,8 @@ def test_native_is_one_operator(mask: str) -> None:
 
     leaves = [tensor.detach().float().requires_grad_() for tensor in inputs()]
     torch.compile(attend, fullgraph=True, backend=backend)(*leaves)
-    assert seen == ["regard.attention.default"]
-    compare(attend, leaves, by="aot_eager")
+    assert seen == [f"regard.{operator}.default"]
+    compare(attend, leaves, *learned(call["score"]), by="aot_eager")
 
 
 def test_masks_are_made_inside() -> None:

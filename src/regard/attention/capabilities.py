@@ -82,6 +82,7 @@ _NATIVE = frozenset(
     {
         Feature.DOT,
         Feature.KERNEL,
+        Feature.ADDITIVE,
         Feature.SOFTMAX,
         Feature.SHARED_MASK,
         Feature.MASK,

@@ -77,14 +77,14 @@ def run(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given:
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
         context: Tensor = _Attention.apply(query, key, value, bounds, given)
         return context
-    context, _ = _forward(query, key, value, given, keep=False)
+    context, _ = forward_pass(query, key, value, given, keep=False)
     return context if query.dtype == torch.float32 else context.to(query.dtype)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given: Constants) -> Tensor:
-        context, logsumexp = _forward(query, key, value, given, keep=True)
+        context, logsumexp = forward_pass(query, key, value, given, keep=True)
         ctx.save_for_backward(query, key, value, context, logsumexp)
         ctx.bounds, ctx.given = bounds, given
         return context if query.dtype == torch.float32 else context.to(query.dtype)
@@ -92,7 +92,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, context, logsumexp = ctx.saved_tensors
-        gradients = _backward(gradient, query, key, value, context, logsumexp, ctx.given)
+        gradients = backward_pass(gradient, query, key, value, context, logsumexp, ctx.given)
         if torch.is_grad_enabled():  # create_graph: whoever derives these again is told what can
             gradients = tuple(Once.apply("native", tensor, query, key, value) for tensor in gradients)
         return *gradients, None, None
@@ -102,10 +102,10 @@ def _where(tensor: Tensor) -> tuple[int, ...]:
     return (tensor.data_ptr(), *tensor.stride())
 
 
-def _forward(
-    query: Tensor, key: Tensor, value: Tensor, given: Constants, *, keep: bool
+def forward_pass(
+    query: Tensor, key: Tensor, value: Tensor, given: Constants, *, keep: bool, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """The context, in float32, and where it is to be kept the log-sum-exp."""
+    """The context, in float32, and where it is to be kept the log-sum-exp; `weight` is an additive score's."""
     batch, heads, _, queries, _, _, value_width = given[5]
     context = torch.empty(batch, queries, heads, value_width, **_FLOATS).transpose(1, 2)
     logsumexp = torch.empty(batch, heads, queries, **_FLOATS) if keep else None
@@ -115,27 +115,38 @@ def _forward(
         _where(query),
         _where(key),
         _where(value),
+        0 if weight is None else weight.data_ptr(),
         _where(context),
         0 if logsumexp is None else logsumexp.data_ptr(),
     )
     return context, logsumexp
 
 
-def _backward(
-    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, context: Tensor, logsumexp: Tensor, given: Constants
+def backward_pass(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    context: Tensor,
+    logsumexp: Tensor,
+    given: Constants,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
+    """Gradients of query, key and value, and of the weight where there is one."""
     native, threads = module(), torch.get_num_threads()
     batch, heads, kv_heads, queries, keys, width, value_width = given[5]
     parts, padded, padded_value = native.plan(threads, batch, heads, kv_heads, queries, width, value_width)
     query_gradient = torch.empty_like(query)
     key_gradient = torch.empty(batch, kv_heads, parts, keys, padded, **_FLOATS)
     value_gradient = torch.empty(batch, kv_heads, parts, keys, padded_value, **_FLOATS)
+    weight_gradient = None if weight is None else torch.empty(batch, heads, parts, width, **_FLOATS)
     native.backward(
         threads,
         given,
         _where(query),
         _where(key),
         _where(value),
+        0 if weight is None else weight.data_ptr(),
         _where(context),
         _where(gradient),
         logsumexp.data_ptr(),
@@ -143,11 +154,13 @@ def _backward(
         _where(query_gradient),
         key_gradient.data_ptr(),
         value_gradient.data_ptr(),
+        0 if weight_gradient is None else weight_gradient.data_ptr(),
         parts,
         padded,
         padded_value,
     )
-    return query_gradient, _total(key_gradient, width, key.dtype), _total(value_gradient, value_width, key.dtype)
+    found = query_gradient, _total(key_gradient, width, key.dtype), _total(value_gradient, value_width, key.dtype)
+    return found if weight_gradient is None else (*found, weight_gradient.sum((0, 2)))
 
 
 def _total(parts: Tensor, width: int, dtype: torch.dtype) -> Tensor:
@@ -163,7 +176,7 @@ def forward_operator(
 ) -> tuple[Tensor, Tensor]:
     """Context and log-sum-exp, both in float32."""
     given = constants(query, key, value, contiguous_pairs(bounds), scale, dropout, int(seed))
-    context, logsumexp = _forward(query, key, value, given, keep=True)
+    context, logsumexp = forward_pass(query, key, value, given, keep=True)
     assert logsumexp is not None
     return context, logsumexp
 
@@ -192,7 +205,7 @@ def backward_operator(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, contiguous: a graph knows no other layout of them."""
     given = constants(query, key, value, contiguous_pairs(bounds), scale, dropout, int(seed))
-    of_query, of_key, of_value = _backward(gradient, query, key, value, context, logsumexp, given)
+    of_query, of_key, of_value = backward_pass(gradient, query, key, value, context, logsumexp, given)
     return of_query.contiguous(), of_key.contiguous(), of_value.contiguous()
 
 

@@ -1,30 +1,34 @@
-"""The project's own kernels for CPUs (csrc): dot scores and softmax, forward and backward, over intervals of keys."""
+"""The project's own kernels for CPUs (csrc): dot and additive scores, softmax, intervals of keys; both passes."""
 
 import torch
 from torch import Tensor
 
 from regard.attention.call import Call
-from regard.attention.lowering import DotScores
+from regard.attention.lowering import AdditiveScores, DotScores
 from regard.attention.normalizers import Softmax
 from regard.attention.observations import TopKeys
 from regard.attention.scores import Dot, ScaledDot
 from regard.attention.steps import clean
+from regard.ops.additive import additive_attention
 from regard.ops.attention import attention
 
 
 def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     """The context; nothing can be recorded here."""
-    scores, value = _products(call)
     assert isinstance(call.normalize, Softmax)  # `capabilities` has seen to it
-    context = attention(
-        scores.query,
-        scores.key,
-        value,
-        None if call.lowered_mask is None else call.lowered_mask.bounds,
-        scores.scale / call.normalize.temperature,
-        call.dropout,
-        call.seed,
-    )
+    bounds = None if call.lowered_mask is None else call.lowered_mask.bounds
+    if call.score.form == "additive":
+        query, key, value, _ = clean(call)
+        hidden = call.score.lower(query, key, call.prepared, call.place)
+        assert isinstance(hidden, AdditiveScores)
+        scale = 1.0 / call.normalize.temperature
+        context = additive_attention(
+            hidden.query, hidden.key, value, hidden.weight.float(), bounds, scale, call.dropout, call.seed
+        )
+    else:
+        scores, value = _products(call)
+        scale = scores.scale / call.normalize.temperature
+        context = attention(scores.query, scores.key, value, bounds, scale, call.dropout, call.seed)
     return context.to(call.query.dtype), {}
 
 
