@@ -4,6 +4,7 @@
     python benchmarks/attention.py --flex                         # windows and documents, beside flex_attention
     python benchmarks/attention.py --window --picture window.png  # a window of 256 keys, by length
     python benchmarks/attention.py --calls                        # what a call costs that computes next to nothing
+    python benchmarks/attention.py --additive                     # Bahdanau's score, beside eager and torch.compile
 
 GF/s are useful operations: 4 n m d a head forward and 14 forward and backward, of causal masks half. "of peak" is
 beside what multiply-add reaches in registers alone, measured in the same run.
@@ -12,6 +13,7 @@ beside what multiply-add reaches in registers alone, measured in the same run.
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import torch
@@ -21,6 +23,7 @@ from torch.nn import functional
 
 import regard
 from regard.ops import native
+from regard.ops.additive import additive_attention
 from regard.ops.attention import TYPES
 
 SHAPES = [
@@ -160,6 +163,48 @@ def window(rounds: int, picture: str | None) -> None:
         figure.savefig(picture, dpi=110)
 
 
+def additive(rounds: int) -> None:
+    """Of projected queries and keys, and of whole calls with the projections."""
+    hidden = 256
+    print(f"\n{torch.get_num_threads()} threads, one head, hidden {hidden}, float32, medians of {rounds}\n")
+    print("| batch, n | what | pass | native ms | x eager | x torch.compile |\n|---|---|---|---|---|---|")
+    for (batch, length), whole, backward in product([(8, 64), (1, 512)], (False, True), (False, True)):
+        score = regard.Additive(64, hidden)
+        weights = list(score.parameters())
+
+        def fused(query: Tensor, key: Tensor, value: Tensor, *_: Tensor, whole: bool = whole, score=score) -> Tensor:  # type: ignore[no-untyped-def]
+            if whole:
+                return regard.attend(query, key, value, score=score, backend="native")
+            return additive_attention(query, key, value, score.weight, None, 1.0, 0.0, 0)
+
+        def broadcast(
+            query: Tensor, key: Tensor, value: Tensor, *_: Tensor, whole: bool = whole, score=score
+        ) -> Tensor:  # type: ignore[no-untyped-def]
+            if whole:
+                query, key = query @ score.query_weight, key @ score.key_weight
+            scores = torch.tanh(query.unsqueeze(-2) + key.unsqueeze(-3)) @ score.weight[0]
+            return scores.softmax(-1) @ value
+
+        torch.compiler.reset()
+        rivals = {"native": fused, "eager": broadcast, "compiled": torch.compile(broadcast)}
+        widths = (64, 64, 64) if whole else (hidden, hidden, 64)
+        leaves = [torch.randn(batch, 1, length, width, requires_grad=True) for width in widths]
+        learned = weights if whole else [score.weight]
+        gradient = torch.randn(batch, 1, length, 64)
+
+        def run(attend: Callable[..., Tensor], leaves=leaves, learned=learned, gradient=gradient, backward=backward):  # type: ignore[no-untyped-def]
+            if backward:
+                return torch.autograd.grad(attend(*leaves), [*leaves, *learned], gradient)
+            with torch.no_grad():
+                return attend(*leaves)
+
+        runs = {name: partial(run, attend) for name, attend in rivals.items()}
+        found = {name: 1e3 * median(times) for name, times in interleaved(runs, rounds=rounds).items()}
+        what, which = "with projections" if whole else "projected", "fwd+bwd" if backward else "fwd"
+        ratios = " | ".join(f"{found[name] / found['native']:.1f}" for name in ("eager", "compiled"))
+        print(f"| {batch}, {length} | {what} | {which} | {found['native']:.2f} | {ratios} |", flush=True)
+
+
 def calls(rounds: int) -> None:
     """(1, 2, 8, 16): what remains is the call."""
     tensors, times = tensors_of(1, 2, 8, 16, torch.float32), 500
@@ -193,6 +238,7 @@ def main() -> None:
     parser.add_argument("--flex", action="store_true")
     parser.add_argument("--window", action="store_true")
     parser.add_argument("--calls", action="store_true")
+    parser.add_argument("--additive", action="store_true")
     parser.add_argument("--picture", help="a PNG file for --window")
     options = parser.parse_args()
     print(f"{machine()}, kernels {native.in_use()}")
@@ -205,6 +251,8 @@ def main() -> None:
             window(options.rounds, options.picture)
         elif options.calls:
             calls(options.rounds)
+        elif options.additive:
+            additive(options.rounds)
         else:
             for dtype in options.dtypes:
                 shapes(options.rounds, getattr(torch, dtype))
