@@ -84,6 +84,7 @@ _NATIVE = frozenset(
         Feature.KERNEL,
         Feature.ADDITIVE,
         Feature.SOFTMAX,
+        Feature.SINK,
         Feature.SHARED_MASK,
         Feature.MASK,
         Feature.GROUPED_HEADS,

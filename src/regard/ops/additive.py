@@ -19,7 +19,7 @@ def additive_attention(
     scale: float,
     dropout: float,
     seed: int | Tensor,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """`softmax(scale * s) value`, `s[i, j] = sum_h weight[h] tanh(query[i, h] + key[j, h])` (Bahdanau et al. 2015).
 
     Args:
@@ -30,14 +30,16 @@ def additive_attention(
         bounds, scale, dropout, seed: as for `ops.attention.attention`.
 
     Returns:
-        `(batch, heads, queries, value_width)`.
+        `(batch, heads, queries, value_width)`, and the log-sum-exp of `scale * s`, `(batch, heads, queries)`.
     """
     weight = weight.contiguous()
     given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
     if followed(query, key, value, weight):
-        return forward_operator(query, key, value, weight, bounds, scale, dropout, given)[0]
-    context: Tensor = _Additive.apply(query, key, value, weight, contiguous_pairs(bounds), scale, dropout, int(given))
-    return context
+        return forward_operator(query, key, value, weight, bounds, scale, dropout, given)
+    found: tuple[Tensor, Tensor] = _Additive.apply(
+        query, key, value, weight, contiguous_pairs(bounds), scale, dropout, int(given)
+    )
+    return found
 
 
 class _Additive(torch.autograd.Function):
@@ -52,19 +54,18 @@ class _Additive(torch.autograd.Function):
         scale: float,
         dropout: float,
         seed: int,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         given = constants(query, key, value, bounds, scale, dropout, seed)
-        learns = any(ctx.needs_input_grad)
-        context, logsumexp = forward_pass(query, key, value, given, keep=learns, weight=weight)
-        if learns:
-            ctx.save_for_backward(query, key, value, weight, context, logsumexp)
-            ctx.bounds, ctx.given = bounds, given
-        return context
+        context, logsumexp = forward_pass(query, key, value, given, keep=True, weight=weight)
+        ctx.save_for_backward(query, key, value, weight, context, logsumexp)
+        ctx.bounds, ctx.given = bounds, given
+        ctx.set_materialize_grads(False)
+        return context, logsumexp
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         query, key, value, weight, context, logsumexp = ctx.saved_tensors
-        found = backward_pass(gradient, query, key, value, context, logsumexp, ctx.given, weight)
+        found = backward_pass(*gradients, query, key, value, context, logsumexp, ctx.given, weight)
         if torch.is_grad_enabled():  # create_graph: whoever derives these again is told what can
             found = tuple(Once.apply("native", tensor, query, key, value, weight) for tensor in found)
         return *found, None, None, None, None
@@ -106,7 +107,8 @@ def _(
 
 @torch.library.custom_op("regard::additive_attention_backward", mutates_args=(), device_types="cpu")
 def backward_operator(
-    gradient: Tensor,
+    gradient: Tensor | None,
+    logsumexp_gradient: Tensor | None,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -120,14 +122,15 @@ def backward_operator(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, key, value and weight, contiguous: a graph knows no other layout of them."""
     given = constants(query, key, value, contiguous_pairs(bounds), scale, dropout, int(seed))
-    found = backward_pass(gradient, query, key, value, context, logsumexp, given, weight)
+    found = backward_pass(gradient, logsumexp_gradient, query, key, value, context, logsumexp, given, weight)
     of_query, of_key, of_value, of_weight = (tensor.contiguous() for tensor in found)
     return of_query, of_key, of_value, of_weight
 
 
 @backward_operator.register_fake
 def _(
-    gradient: Tensor,
+    gradient: Tensor | None,
+    logsumexp_gradient: Tensor | None,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -148,9 +151,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.options = scale, dropout
 
 
-def _derive(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _derive(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     query, key, value, weight, bounds, context, logsumexp, seed = ctx.saved_tensors
-    found = backward_operator(gradient, query, key, value, weight, bounds, context, logsumexp, *ctx.options, seed)
+    found = backward_operator(*gradients, query, key, value, weight, bounds, context, logsumexp, *ctx.options, seed)
     return *found, None, None, None, None
 
 

@@ -39,12 +39,26 @@ def attention(
     Returns:
         `(batch, heads, queries, value_width)`, laid out (batch, queries, heads, value_width).
     """
+    return attention_and_logsumexp(query, key, value, bounds, scale, dropout, seed)[0]
+
+
+def attention_and_logsumexp(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, scale: float, dropout: float, seed: int | Tensor
+) -> tuple[Tensor, Tensor]:
+    """`attention`, and `ln sum_j exp(scale * query . key[j])` of each query, `(batch, heads, queries)` in float32.
+
+    Both have gradients. The log-sum-exp of a query that sees nothing is -inf.
+    """
     if followed(query, key, value):
         given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
-        return forward_operator(query, key, value, bounds, scale, dropout, given)[0].to(query.dtype)
+        context, logsumexp = forward_operator(query, key, value, bounds, scale, dropout, given)
+        return context.to(query.dtype), logsumexp
     assert not isinstance(seed, Tensor)
     bounds = contiguous_pairs(bounds)
-    return run(query, key, value, bounds, constants(query, key, value, bounds, scale, dropout, seed))
+    found: tuple[Tensor, Tensor] = _Attention.apply(
+        query, key, value, bounds, constants(query, key, value, bounds, scale, dropout, seed)
+    )
+    return found
 
 
 def constants(
@@ -75,7 +89,7 @@ def contiguous_pairs(bounds: Tensor | None) -> Tensor | None:
 def run(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given: Constants) -> Tensor:
     """An eager call whose `constants` are known; `bounds` are those in them, kept for as long as they are needed."""
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
-        context: Tensor = _Attention.apply(query, key, value, bounds, given)
+        context: Tensor = _Attention.apply(query, key, value, bounds, given)[0]
         return context
     context, _ = forward_pass(query, key, value, given, keep=False)
     return context if query.dtype == torch.float32 else context.to(query.dtype)
@@ -83,19 +97,22 @@ def run(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given:
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given: Constants) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given: Constants
+    ) -> tuple[Tensor, Tensor | None]:
         context, logsumexp = forward_pass(query, key, value, given, keep=True)
         ctx.save_for_backward(query, key, value, context, logsumexp)
         ctx.bounds, ctx.given = bounds, given
-        return context if query.dtype == torch.float32 else context.to(query.dtype)
+        ctx.set_materialize_grads(False)
+        return context if query.dtype == torch.float32 else context.to(query.dtype), logsumexp
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         query, key, value, context, logsumexp = ctx.saved_tensors
-        gradients = backward_pass(gradient, query, key, value, context, logsumexp, ctx.given)
+        found = backward_pass(*gradients, query, key, value, context, logsumexp, ctx.given)
         if torch.is_grad_enabled():  # create_graph: whoever derives these again is told what can
-            gradients = tuple(Once.apply("native", tensor, query, key, value) for tensor in gradients)
-        return *gradients, None, None
+            found = tuple(Once.apply("native", tensor, query, key, value) for tensor in found)
+        return *found, None, None
 
 
 def _where(tensor: Tensor) -> tuple[int, ...]:
@@ -123,7 +140,8 @@ def forward_pass(
 
 
 def backward_pass(
-    gradient: Tensor,
+    gradient: Tensor | None,
+    logsumexp_gradient: Tensor | None,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -132,7 +150,9 @@ def backward_pass(
     given: Constants,
     weight: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Gradients of query, key and value, and of the weight where there is one."""
+    """Gradients of query, key and value, and of the weight where there is one; from those of what came out of it."""
+    gradient = torch.zeros_like(context, dtype=query.dtype) if gradient is None else gradient
+    logsumexp_gradient = None if logsumexp_gradient is None else logsumexp_gradient.contiguous()
     native, threads = module(), torch.get_num_threads()
     batch, heads, kv_heads, queries, keys, width, value_width = given[5]
     parts, padded, padded_value = native.plan(threads, batch, heads, kv_heads, queries, width, value_width)
@@ -150,7 +170,7 @@ def backward_pass(
         _where(context),
         _where(gradient),
         logsumexp.data_ptr(),
-        0,
+        0 if logsumexp_gradient is None else logsumexp_gradient.data_ptr(),
         _where(query_gradient),
         key_gradient.data_ptr(),
         value_gradient.data_ptr(),
@@ -192,7 +212,8 @@ def _(
 
 @torch.library.custom_op("regard::attention_backward", mutates_args=(), device_types="cpu")
 def backward_operator(
-    gradient: Tensor,
+    gradient: Tensor | None,
+    logsumexp_gradient: Tensor | None,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -205,13 +226,16 @@ def backward_operator(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, contiguous: a graph knows no other layout of them."""
     given = constants(query, key, value, contiguous_pairs(bounds), scale, dropout, int(seed))
-    of_query, of_key, of_value = backward_pass(gradient, query, key, value, context, logsumexp, given)
+    of_query, of_key, of_value = backward_pass(
+        gradient, logsumexp_gradient, query, key, value, context, logsumexp, given
+    )
     return of_query.contiguous(), of_key.contiguous(), of_value.contiguous()
 
 
 @backward_operator.register_fake
 def _(
-    gradient: Tensor,
+    gradient: Tensor | None,
+    logsumexp_gradient: Tensor | None,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -231,9 +255,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.options = scale, dropout
 
 
-def _derive(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _derive(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     query, key, value, bounds, context, logsumexp, seed = ctx.saved_tensors
-    found = backward_operator(gradient, query, key, value, bounds, context, logsumexp, *ctx.options, seed)
+    found = backward_operator(*gradients, query, key, value, bounds, context, logsumexp, *ctx.options, seed)
     return *found, None, None, None, None
 
 

@@ -10,26 +10,32 @@ from regard.attention.observations import TopKeys
 from regard.attention.scores import Dot, ScaledDot
 from regard.attention.steps import clean
 from regard.ops.additive import additive_attention
-from regard.ops.attention import attention
+from regard.ops.attention import attention_and_logsumexp
 
 
 def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     """The context; nothing can be recorded here."""
     assert isinstance(call.normalize, Softmax)  # `capabilities` has seen to it
-    bounds = None if call.lowered_mask is None else call.lowered_mask.bounds
-    if call.score.form == "additive":
-        query, key, value, _ = clean(call)
-        hidden = call.score.lower(query, key, call.prepared, call.place)
-        assert isinstance(hidden, AdditiveScores)
-        scale = 1.0 / call.normalize.temperature
-        context = additive_attention(
-            hidden.query, hidden.key, value, hidden.weight.float(), bounds, scale, call.dropout, call.seed
-        )
-    else:
-        scores, value = _products(call)
-        scale = scores.scale / call.normalize.temperature
-        context = attention(scores.query, scores.key, value, bounds, scale, call.dropout, call.seed)
+    context, logsumexp = _softmax(call, 1.0 / call.normalize.temperature)
+    sink = call.normalize.sink
+    if sink is not None:  # one more key, whose value is zero: it takes its share of every weight
+        context = context * torch.sigmoid(logsumexp - sink.float().view(1, -1, 1)).unsqueeze(-1)
     return context.to(call.query.dtype), {}
+
+
+def _softmax(call: Call, factor: float) -> tuple[Tensor, Tensor]:
+    """Context and log-sum-exp under softmax of `factor` times the scores."""
+    bounds = None if call.lowered_mask is None else call.lowered_mask.bounds
+    if call.score.form != "additive":
+        scores, value = _products(call)
+        return attention_and_logsumexp(
+            scores.query, scores.key, value, bounds, scores.scale * factor, call.dropout, call.seed
+        )
+    query, key, value, _ = clean(call)
+    hidden = call.score.lower(query, key, call.prepared, call.place)
+    assert isinstance(hidden, AdditiveScores)
+    weight = hidden.weight.float()
+    return additive_attention(hidden.query, hidden.key, value, weight, bounds, factor, call.dropout, call.seed)
 
 
 def _products(call: Call) -> tuple[DotScores, Tensor]:
