@@ -17,7 +17,7 @@ PyObject* done(regard::Status status) {
 }
 
 // What every call begins with, in the order of the format below.
-#define CALL_FORMAT "i(idKIf(LLLLLLL)(KLLLi))(KLLLL)(KLLLL)(KLLLL)K"
+#define CALL_FORMAT "i(iidKIf(LLLLLLL)(KLLLi))(KLLLL)(KLLLL)(KLLLL)K"
 
 struct Arguments {
   int type = 0;
@@ -26,7 +26,7 @@ struct Arguments {
 };
 
 #define CALL_TARGETS(call, given)                                                                                      \
-  &call.threads, &given.type, &given.scale, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale,         \
+  &call.threads, &given.type, &call.power, &given.scale, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale,         \
       &call.batch, &call.heads, &call.kv_heads, &call.queries, &call.keys, &call.width, &call.value_width,            \
       &given.bounds, &call.bounds.batch, &call.bounds.head, &call.bounds.row, &call.bounds.count, TENSOR(call.query, given.query),      \
       TENSOR(call.key, given.key), TENSOR(call.value, given.value), &given.weight

@@ -6,6 +6,7 @@
 #include "kernels/backward.h"
 #include "kernels/exact.h"
 #include "kernels/forward.h"
+#include "kernels/sparse.h"
 #include "parallel/parallel.h"
 
 #define REGARD_TEXT(name) #name
@@ -20,7 +21,9 @@ struct Forward {
   std::int64_t groups;
 };
 
-template <typename T, typename Score>
+typedef void ForwardGroup(const AttentionForward&, const Group&, float*);
+
+template <ForwardGroup GROUP>
 void forward_task(const void* given, std::int64_t index, float* room) {
   const Forward& task = *static_cast<const Forward*>(given);
   const AttentionForward& call = task.call;
@@ -30,17 +33,20 @@ void forward_task(const void* given, std::int64_t index, float* room) {
   const std::int64_t left = call.queries - first;
   const Group group{head / call.heads, head % call.heads, head % call.heads / (call.heads / call.kv_heads), first,
                     left < task.queries ? (int)left : task.queries};
-  forward_group<T, Score>(call, group, room);
+  GROUP(call, group, room);
 }
 
 Status forward(const AttentionForward& call) noexcept {
-  const int queries = queries_of_a_group(call, call.width + call.value_width);
+  const int queries = queries_of_a_group(call, call.width + call.value_width + (call.power > 0 ? call.keys : 0));
   const Forward task{call, queries, (call.queries + queries - 1) / queries};
   const std::int64_t tasks = call.batch * call.heads * task.groups;
   const auto run = [&](Task each, std::int64_t room) { return run_parallel(call.threads, tasks, (std::size_t)room, each, &task); };
-  if (call.weight) return run(forward_task<float, Additive>, forward_room<Additive>(call, queries));
-  if (call.type == Type::float32) return run(forward_task<float, Products<float>>, forward_room<Products<float>>(call, queries));
-  return run(forward_task<Half, Products<Half>>, forward_room<Products<Half>>(call, queries));
+  typedef Products<float> Singles;
+  typedef Products<Half> Halves;
+  if (call.power > 0) return run(forward_task<sparse_forward_group>, sparse_forward_room(call, queries));
+  if (call.weight) return run(forward_task<forward_group<float, Additive>>, forward_room<Additive>(call, queries));
+  if (call.type == Type::float32) return run(forward_task<forward_group<float, Singles>>, forward_room<Singles>(call, queries));
+  return run(forward_task<forward_group<Half, Halves>>, forward_room<Halves>(call, queries));
 }
 
 // As many parts as give every thread some: each part adds up gradients of keys and values in a place of its own, in an
@@ -80,7 +86,22 @@ std::int64_t weight_place(const AttentionBackward& call, std::int64_t batch, std
   return ((batch * call.heads + head) * call.parts + part) * call.width;
 }
 
+// The gradients of a group by the fast way, and where something is not finite by the exact one.
 template <typename T, typename Score>
+void backward_any(const AttentionBackward& call, const Group& group, float* key_gradient, float* value_gradient,
+                  float* weight_gradient, float* room) {
+  (all_finite<T>(call, group) ? backward_group<T, Score> : exact_backward<T>)(call, group, key_gradient, value_gradient,
+                                                                              weight_gradient, room);
+}
+
+void sparse_backward_any(const AttentionBackward& call, const Group& group, float* key_gradient, float* value_gradient, float*,
+                         float* room) {
+  (all_finite<float>(call, group) ? sparse_backward_group : exact_sparse_backward)(call, group, key_gradient, value_gradient, room);
+}
+
+typedef void BackwardGroup(const AttentionBackward&, const Group&, float*, float*, float*, float*);
+
+template <BackwardGroup GROUP>
 void backward_task(const void* given, std::int64_t index, float* room) {
   const Backward& task = *static_cast<const Backward*>(given);
   const AttentionBackward& call = task.call;
@@ -98,21 +119,21 @@ void backward_task(const void* given, std::int64_t index, float* room) {
     const Group group{batch, kv_head * shared + item / task.groups, kv_head, first,
                       left < task.queries ? (int)left : task.queries};
     float* weight_gradient = call.weight ? call.weight_gradient + weight_place(call, batch, group.head, part) : nullptr;
-    if (all_finite<T>(call, group))
-      backward_group<T, Score>(call, group, key_gradient, value_gradient, weight_gradient, room);
-    else
-      exact_backward<T>(call, group, key_gradient, value_gradient, weight_gradient, room);
+    GROUP(call, group, key_gradient, value_gradient, weight_gradient, room);
   }
 }
 
 Status backward(const AttentionBackward& call) noexcept {
-  const int queries = queries_of_a_group(call, backward_numbers(call));
+  const int queries = queries_of_a_group(call, backward_numbers(call) + (call.power > 0 ? call.keys : 0));
   const Backward task{call, queries, (call.queries + queries - 1) / queries};
   const std::int64_t tasks = call.batch * call.kv_heads * call.parts;
   const auto run = [&](Task each, std::int64_t room) { return run_parallel(call.threads, tasks, (std::size_t)room, each, &task); };
-  if (call.weight) return run(backward_task<float, Additive>, backward_room<Additive>(call, queries));
-  if (call.type == Type::float32) return run(backward_task<float, Products<float>>, backward_room<Products<float>>(call, queries));
-  return run(backward_task<Half, Products<Half>>, backward_room<Products<Half>>(call, queries));
+  typedef Products<float> Singles;
+  typedef Products<Half> Halves;
+  if (call.power > 0) return run(backward_task<sparse_backward_any>, sparse_backward_room(call, queries));
+  if (call.weight) return run(backward_task<backward_any<float, Additive>>, backward_room<Additive>(call, queries));
+  if (call.type == Type::float32) return run(backward_task<backward_any<float, Singles>>, backward_room<Singles>(call, queries));
+  return run(backward_task<backward_any<Half, Halves>>, backward_room<Halves>(call, queries));
 }
 
 }  // namespace

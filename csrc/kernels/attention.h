@@ -31,7 +31,8 @@ struct Dropout {
 };
 
 // context = softmax(scale * scores) value, over the keys that bounds allow. Scores are products of queries and keys; or,
-// where there is a weight, sums of weight[h] tanh(query[h] + key[h]), of float32.
+// where there is a weight, sums of weight[h] tanh(query[h] + key[h]), of float32. Of products of float32, in place of softmax
+// sparsemax (power 1) or 1.5-entmax (power 2).
 struct Attention {
   std::int64_t batch, heads, kv_heads, queries, keys, width, value_width;
   Type type;
@@ -40,12 +41,13 @@ struct Attention {
   Dropout dropout;
   Tensor query, key, value;
   const float* weight;  // (heads, width), or null
+  int power;            // 0: softmax
   int threads;
 };
 
 struct AttentionForward : Attention {
   Tensor context;    // float32 whatever the call's type, so that the backward pass has it before it is rounded
-  float* logsumexp;  // (batch, heads, queries), -inf where a query sees nothing; or null
+  float* logsumexp;  // (batch, heads, queries), -inf where a query sees nothing; or null. Sparse: csrc/kernels/sparse.h
 };
 
 // Gradients of keys and values are summed in float32, in `parts` places (batch, kv_heads, parts, keys, padded width)

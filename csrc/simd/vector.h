@@ -78,9 +78,14 @@ static inline Floats reciprocal(Floats x) {
 
 // Whether any lane is not 0.
 static inline bool any(Ints where) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+  typedef long long Quarters __attribute__((vector_size(32)));
+  return !__builtin_ia32_ptestz256((Quarters)where, (Quarters)where);
+#else
   std::int32_t found = 0;
   for (int lane = 0; lane < LANES; ++lane) found |= where[lane];
   return found != 0;
+#endif
 }
 
 }  // namespace regard::REGARD_ISA

@@ -105,6 +105,7 @@ struct Distance {
 // One random call, forward and backward, by every instruction set.
 void one_case() {
   const bool half = below(2), additive = !half && below(2);
+  const int power = half || additive ? 0 : below(3);
   const regard::Type type = half ? regard::Type::bfloat16 : regard::Type::float32;
   const int batch = 1 + below(2), kv_heads = 1 + below(2), shared = 1 + below(2), heads = kv_heads * shared;
   const int queries = below(4) ? 1 + below(150) : below(3), keys = below(4) ? 1 + below(250) : below(3);
@@ -135,6 +136,7 @@ void one_case() {
   call.dropout = {random_bits(), static_cast<std::uint32_t>(std::llround(dropped * 4294967296.0)), 1.0f / (1.0f - dropped)};
   call.query = query.tensor, call.key = key.tensor, call.value = value.tensor;
   call.weight = additive ? weights.data() : nullptr;
+  call.power = power;
 
   const auto sees = [&](int b, int h, int i, int j) {
     if (intervals == 0) return true;
@@ -144,10 +146,49 @@ void one_case() {
     return false;
   };
 
+  // Weights before dropout, and whether one is as good as at the threshold, where the gradient jumps.
+  const auto weights_of = [&](int b, int h, int i, bool& jumps) {
+    const int g = h / shared;
+    std::vector<double> weight(static_cast<std::size_t>(keys));
+    double highest = -INFINITY, sum = 0.0;
+    for (int j = 0; j < keys; ++j) {
+      double score = 0.0;
+      for (int k = 0; k < width; ++k) {
+        const double q = query.at(b, h, i, k), c = key.at(b, g, j, k);
+        score += additive ? weights[h * width + k] * std::tanh(q + c) : q * c;
+      }
+      weight[j] = sees(b, h, i, j) ? score * call.scale * (power == 2 ? 0.5 : 1.0) : -INFINITY;
+      highest = std::fmax(highest, weight[j]);
+    }
+    jumps = false;
+    if (highest == -INFINITY) return std::vector<double>(static_cast<std::size_t>(keys));
+    double low = highest - 1.0, high = highest;  // of the threshold
+    for (int step = 0; power > 0 && step < 100; ++step) {
+      const double middle = 0.5 * (low + high);
+      double total = 0.0;
+      for (const double x : weight) total += std::pow(std::fmax(x - middle, 0.0), power);
+      (total > 1.0 ? low : high) = middle;
+    }
+    for (double& x : weight) {
+      jumps |= power == 1 && std::fabs(x - low) < 1e-5;
+      x = power == 0 ? std::exp(x - highest) : std::pow(std::fmax(x - low, 0.0), power);
+      sum += x;
+    }
+    for (double& x : weight) x /= sum;
+    return weight;
+  };
+  for (int b = 0; b < batch && power == 1; ++b)
+    for (int h = 0; h < heads; ++h)
+      for (int i = 0; i < queries; ++i) {
+        bool jumps;
+        weights_of(b, h, i, jumps);
+        for (int k = 0; k < value_width && jumps; ++k) gradient.at(b, h, i, k) = 0.0f;
+      }
+
   for (const regard::Kernels* const* set = regard::BUILT; *set; ++set) {
     if (!regard::supported(**set)) continue;
     Random context(batch, heads, queries, value_width), query_gradient(batch, heads, queries, width, type);
-    std::vector<float> logsumexp(static_cast<std::size_t>(batch) * heads * queries + 1);
+    std::vector<float> logsumexp(static_cast<std::size_t>(batch) * heads * queries * 2 + 1);
     regard::AttentionForward forward{};
     static_cast<regard::Attention&>(forward) = call;
     forward.context = context.tensor, forward.logsumexp = logsumexp.data();
@@ -176,20 +217,12 @@ void one_case() {
       for (int h = 0; h < heads; ++h)
         for (int i = 0; i < queries; ++i) {
           const int g = h / shared;
-          std::vector<double> weight(static_cast<std::size_t>(keys)), change(static_cast<std::size_t>(keys));
-          double sum = 0.0, shift = 0.0;
-          for (int j = 0; j < keys; ++j) {
-            double score = 0.0;
-            for (int k = 0; k < width; ++k) {
-              const double q = query.at(b, h, i, k), c = key.at(b, g, j, k);
-              score += additive ? weights[h * width + k] * std::tanh(q + c) : q * c;
-            }
-            weight[j] = sees(b, h, i, j) ? std::exp(score * call.scale) : 0.0;
-            sum += weight[j];
-          }
+          bool jumps;
+          const std::vector<double> weight = weights_of(b, h, i, jumps);
+          std::vector<double> change(static_cast<std::size_t>(keys));
+          double shift = 0.0, slopes = 0.0;
           std::vector<Sum> expected(static_cast<std::size_t>(value_width)), exact_query(static_cast<std::size_t>(width));
           for (int j = 0; j < keys; ++j) {
-            if (sum > 0.0) weight[j] /= sum;
             const double factor = dropped == 0.0f ? 1.0 : kept(call.dropout, b, h, i, j) ? call.dropout.scale : 0.0;
             for (int k = 0; k < value_width; ++k) {
               const double part = weight[j] * factor * value.at(b, g, j, k), of_value = weight[j] * factor * gradient.at(b, h, i, k);
@@ -197,11 +230,14 @@ void one_case() {
               change[j] += factor * gradient.at(b, h, i, k) * value.at(b, g, j, k);
               exact_value[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * value_width + k].add(of_value, of_value);
             }
-            shift += weight[j] * change[j];
+            const double slope = power == 0 ? weight[j] : power == 1 ? weight[j] > 0.0 : std::sqrt(weight[j]);
+            shift += slope * change[j], slopes += slope;
           }
+          if (slopes > 0.0) shift /= slopes;
           for (int j = 0; j < keys; ++j)
             for (int k = 0; k < width; ++k) {
-              const double of_score = weight[j] * (change[j] - shift) * call.scale;
+              const double slope = power == 0 ? weight[j] : power == 1 ? weight[j] > 0.0 : std::sqrt(weight[j]);
+              const double of_score = slope * (change[j] - shift) * call.scale;
               double q = query.at(b, h, i, k), c = key.at(b, g, j, k);
               if (additive) {
                 const double hidden = std::tanh(q + c);
@@ -215,10 +251,18 @@ void one_case() {
           for (int k = 0; k < value_width; ++k) contexts.add(context.at(b, h, i, k), expected[k]);
           for (int k = 0; k < width; ++k) query_gradients.add(query_gradient.at(b, h, i, k), exact_query[k]);
           const float found = logsumexp[(static_cast<std::size_t>(b) * heads + h) * queries + i];
-          if (sum > 0.0)
-            near("log-sum-exp", found, std::log(sum), 1e-4);
-          else if (found != -INFINITY)
-            fail("log-sum-exp of nothing", found, -INFINITY);
+          if (power == 0 && slopes == 0.0 && found != -INFINITY) fail("log-sum-exp of nothing", found, -INFINITY);
+          double sum = 0.0;  // of the exponentials: what the weights were divided by
+          for (int j = 0; j < keys && power == 0; ++j)
+            if (weight[j] > 1e-3) {
+              double score = 0.0;
+              for (int k = 0; k < width; ++k) {
+                const double q = query.at(b, h, i, k), c = key.at(b, g, j, k);
+                score += call.scale * (additive ? weights[h * width + k] * std::tanh(q + c) : q * c);
+              }
+              sum = score - std::log(weight[j]);
+            }
+          if (sum != 0.0) near("log-sum-exp", found, sum, 1e-4);
         }
     const auto compare = [&](const char* what, const std::vector<float>& parts, const std::vector<Sum>& exact, int columns,
                              std::int64_t padded) {

@@ -130,6 +130,7 @@ ELSEWHERE = {  # tested by name below, or in tests/laws
     Feature.SINK,
     Feature.SIGMOID,
     Feature.SPARSE,
+    Feature.SPARSE_OTHER,
     Feature.HARD,
     Feature.SUM,
     Feature.LARGE,

@@ -34,7 +34,8 @@ class Feature(Enum):
     SOFTMAX = "softmax (Softmax)"
     SINK = "softmax with a sink"
     SIGMOID = "sigmoid (Sigmoid)"
-    SPARSE = "sparse normalisers (Sparsemax, Entmax15, Entmax, TopKSoftmax)"
+    SPARSE = "sparse normalisers of dot products (Sparsemax, Entmax15)"
+    SPARSE_OTHER = "other sparse normalisers (Entmax, TopKSoftmax; all of them, of scores of another form)"
     HARD = "hard attention (Hard)"
     SUM = "division by the sum (Sum)"
     OTHER_NORMALIZER = "a normaliser of your own"
@@ -85,6 +86,7 @@ _NATIVE = frozenset(
         Feature.ADDITIVE,
         Feature.SOFTMAX,
         Feature.SINK,
+        Feature.SPARSE,
         Feature.SHARED_MASK,
         Feature.MASK,
         Feature.GROUPED_HEADS,
@@ -131,8 +133,8 @@ _NORMALIZERS: dict[type, Feature] = {
     Sigmoid: Feature.SIGMOID,
     Sparsemax: Feature.SPARSE,
     Entmax15: Feature.SPARSE,
-    Entmax: Feature.SPARSE,
-    TopKSoftmax: Feature.SPARSE,
+    Entmax: Feature.SPARSE_OTHER,
+    TopKSoftmax: Feature.SPARSE_OTHER,
     Hard: Feature.HARD,
     Sum: Feature.SUM,
 }
@@ -153,7 +155,7 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.BIAS: any(isinstance(term, Bias) for term in terms),
         Feature.POSITION: any(not isinstance(term, Bias) for term in terms),
         Feature.TERM_GRADIENT: torch.is_grad_enabled() and any(term.learns for term in terms),
-        _normalizer(normalize): True,
+        _normalizer(normalize, score): True,
         Feature.SHARED_MASK: call.mask is not None and shared,
         Feature.MASK: not shared and intervals,
         Feature.PATTERN: not intervals,
@@ -177,9 +179,11 @@ def _form(score: Score) -> Feature:
     return {"dot": Feature.DOT, "additive": Feature.ADDITIVE, None: Feature.PAIRS}[score.form]
 
 
-def _normalizer(normalize: object) -> Feature:
+def _normalizer(normalize: object, score: Score) -> Feature:
     if isinstance(normalize, Softmax):
         return Feature.SOFTMAX if normalize.sink is None else Feature.SINK
+    if isinstance(normalize, Sparsemax | Entmax15) and score.form != "dot":
+        return Feature.SPARSE_OTHER
     return _NORMALIZERS.get(type(normalize), Feature.OTHER_NORMALIZER)
 
 

@@ -39,20 +39,19 @@ def attention(
     Returns:
         `(batch, heads, queries, value_width)`, laid out (batch, queries, heads, value_width).
     """
-    return attention_and_logsumexp(query, key, value, bounds, scale, dropout, seed)[0]
+    return attention_and_logsumexp(query, key, value, bounds, scale, dropout, seed)[0].to(query.dtype)
 
 
 def attention_and_logsumexp(
     query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, scale: float, dropout: float, seed: int | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`attention`, and `ln sum_j exp(scale * query . key[j])` of each query, `(batch, heads, queries)` in float32.
+    """`attention`, and `ln sum_j exp(scale * query . key[j])` of each query, `(batch, heads, queries)`.
 
-    Both have gradients. The log-sum-exp of a query that sees nothing is -inf.
+    Both are in float32, and have gradients. The log-sum-exp of a query that sees nothing is -inf.
     """
     if followed(query, key, value):
         given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
-        context, logsumexp = forward_operator(query, key, value, bounds, scale, dropout, given)
-        return context.to(query.dtype), logsumexp
+        return forward_operator(query, key, value, bounds, scale, dropout, given)
     assert not isinstance(seed, Tensor)
     bounds = contiguous_pairs(bounds)
     found: tuple[Tensor, Tensor] = _Attention.apply(
@@ -62,7 +61,14 @@ def attention_and_logsumexp(
 
 
 def constants(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, scale: float, dropout: float, seed: int
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bounds: Tensor | None,
+    scale: float,
+    dropout: float,
+    seed: int,
+    power: int = 0,
 ) -> Constants:
     """What of a call is the same for all tensors of these sizes, as csrc/bindings/module.cpp reads it."""
     batch, heads, queries, width = query.shape
@@ -72,6 +78,7 @@ def constants(
         intervals = (bounds.data_ptr(), *strides, bounds.shape[3])
     return (
         TYPES[query.dtype],
+        power,
         scale,
         seed & 0xFFFFFFFFFFFFFFFF,
         round(dropout * 2**32),
@@ -90,8 +97,8 @@ def run(query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, given:
     """An eager call whose `constants` are known; `bounds` are those in them, kept for as long as they are needed."""
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
         context: Tensor = _Attention.apply(query, key, value, bounds, given)[0]
-        return context
-    context, _ = forward_pass(query, key, value, given, keep=False)
+    else:
+        context, _ = forward_pass(query, key, value, given, keep=False)
     return context if query.dtype == torch.float32 else context.to(query.dtype)
 
 
@@ -104,7 +111,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(query, key, value, context, logsumexp)
         ctx.bounds, ctx.given = bounds, given
         ctx.set_materialize_grads(False)
-        return context if query.dtype == torch.float32 else context.to(query.dtype), logsumexp
+        return context, logsumexp
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -123,9 +130,10 @@ def forward_pass(
     query: Tensor, key: Tensor, value: Tensor, given: Constants, *, keep: bool, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """The context, in float32, and where it is to be kept the log-sum-exp; `weight` is an additive score's."""
-    batch, heads, _, queries, _, _, value_width = given[5]
+    batch, heads, _, queries, _, _, value_width = given[6]
     context = torch.empty(batch, queries, heads, value_width, **_FLOATS).transpose(1, 2)
-    logsumexp = torch.empty(batch, heads, queries, **_FLOATS) if keep else None
+    planes = (2,) if given[1] > 0 else ()  # sparse normalisers keep two numbers a query
+    logsumexp = torch.empty(*planes, batch, heads, queries, **_FLOATS) if keep else None
     module().forward(
         torch.get_num_threads(),
         given,
@@ -151,10 +159,10 @@ def backward_pass(
     weight: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Gradients of query, key and value, and of the weight where there is one; from those of what came out of it."""
-    gradient = torch.zeros_like(context, dtype=query.dtype) if gradient is None else gradient
+    gradient = torch.zeros_like(context, dtype=query.dtype) if gradient is None else gradient.to(query.dtype)
     logsumexp_gradient = None if logsumexp_gradient is None else logsumexp_gradient.contiguous()
     native, threads = module(), torch.get_num_threads()
-    batch, heads, kv_heads, queries, keys, width, value_width = given[5]
+    batch, heads, kv_heads, queries, keys, width, value_width = given[6]
     parts, padded, padded_value = native.plan(threads, batch, heads, kv_heads, queries, width, value_width)
     query_gradient = torch.empty_like(query)
     key_gradient = torch.empty(batch, kv_heads, parts, keys, padded, **_FLOATS)

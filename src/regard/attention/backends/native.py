@@ -1,20 +1,23 @@
-"""The project's own kernels for CPUs (csrc): dot and additive scores, softmax, intervals of keys; both passes."""
+"""The project's own kernels for CPUs (csrc), in both passes: dot and additive scores, softmax and sparse weights."""
 
 import torch
 from torch import Tensor
 
 from regard.attention.call import Call
 from regard.attention.lowering import AdditiveScores, DotScores
-from regard.attention.normalizers import Softmax
+from regard.attention.normalizers import Entmax15, Softmax, Sparsemax
 from regard.attention.observations import TopKeys
 from regard.attention.scores import Dot, ScaledDot
 from regard.attention.steps import clean
 from regard.ops.additive import additive_attention
 from regard.ops.attention import attention_and_logsumexp
+from regard.ops.sparse import sparse_attention
 
 
 def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     """The context; nothing can be recorded here."""
+    if isinstance(call.normalize, Sparsemax | Entmax15):
+        return _sparse(call, 1 if isinstance(call.normalize, Sparsemax) else 2).to(call.query.dtype), {}
     assert isinstance(call.normalize, Softmax)  # `capabilities` has seen to it
     context, logsumexp = _softmax(call, 1.0 / call.normalize.temperature)
     sink = call.normalize.sink
@@ -25,7 +28,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
 
 def _softmax(call: Call, factor: float) -> tuple[Tensor, Tensor]:
     """Context and log-sum-exp under softmax of `factor` times the scores."""
-    bounds = None if call.lowered_mask is None else call.lowered_mask.bounds
+    bounds = _bounds(call)
     if call.score.form != "additive":
         scores, value = _products(call)
         return attention_and_logsumexp(
@@ -36,6 +39,17 @@ def _softmax(call: Call, factor: float) -> tuple[Tensor, Tensor]:
     assert isinstance(hidden, AdditiveScores)
     weight = hidden.weight.float()
     return additive_attention(hidden.query, hidden.key, value, weight, bounds, factor, call.dropout, call.seed)
+
+
+def _sparse(call: Call, power: int) -> Tensor:
+    """The context under sparsemax (power 1) or 1.5-entmax (power 2), in float32."""
+    scores, value = _products(call)
+    query, key, value = scores.query.float(), scores.key.float(), value.float()
+    return sparse_attention(query, key, value, _bounds(call), scores.scale, power, call.dropout, call.seed)
+
+
+def _bounds(call: Call) -> Tensor | None:
+    return None if call.lowered_mask is None else call.lowered_mask.bounds
 
 
 def _products(call: Call) -> tuple[DotScores, Tensor]:
