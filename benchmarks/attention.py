@@ -5,7 +5,7 @@
     python benchmarks/attention.py --window --picture window.png  # a window of 256 keys, by length
     python benchmarks/attention.py --calls                        # what a call costs that computes next to nothing
     python benchmarks/attention.py --additive                     # Bahdanau's score, beside eager and torch.compile
-    python benchmarks/attention.py --sparse                       # sparsemax and 1.5-entmax, beside their authors' package
+    python benchmarks/attention.py --sparse                       # sparsemax and 1.5-entmax, beside the entmax package
 
 GF/s are useful operations: 4 n m d a head forward and 14 forward and backward, of causal masks half. "of peak" is
 beside what multiply-add reaches in registers alone, measured in the same run.
@@ -213,9 +213,8 @@ def sparse(rounds: int) -> None:
     shape = (1, 8, 2048, 64)
     tensors = tensors_of(*shape, torch.float32)
     print(f"\n{torch.get_num_threads()} threads, {shape}, float32, medians of {rounds}\n")
-    print(
-        "| normaliser | pass | native ms | x softmax on native | x package | x package, k=100 |\n|---|---|---|---|---|---|"
-    )
+    print("| normaliser | pass | native ms | x softmax on native | x package | x package, k=100 |")
+    print("|---|---|---|---|---|---|")
     kinds = ((regard.Sparsemax(), entmax.sparsemax), (regard.Entmax15(), entmax.entmax15))
     for (normalize, package), backward in product(kinds, (False, True)):
 

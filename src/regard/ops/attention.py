@@ -114,9 +114,9 @@ class _Attention(torch.autograd.Function):
         return context, logsumexp
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor | None, of_logsumexp: Tensor | None) -> tuple[Tensor | None, ...]:
         query, key, value, context, logsumexp = ctx.saved_tensors
-        found = backward_pass(*gradients, query, key, value, context, logsumexp, ctx.given)
+        found = backward_pass(gradient, of_logsumexp, query, key, value, context, logsumexp, ctx.given)
         if torch.is_grad_enabled():  # create_graph: whoever derives these again is told what can
             found = tuple(Once.apply("native", tensor, query, key, value) for tensor in found)
         return *found, None, None
@@ -263,9 +263,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.options = scale, dropout
 
 
-def _derive(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+def _derive(ctx: Any, gradient: Tensor | None, of_logsumexp: Tensor | None) -> tuple[Tensor | None, ...]:
     query, key, value, bounds, context, logsumexp, seed = ctx.saved_tensors
-    found = backward_operator(*gradients, query, key, value, bounds, context, logsumexp, *ctx.options, seed)
+    found = backward_operator(gradient, of_logsumexp, query, key, value, bounds, context, logsumexp, *ctx.options, seed)
     return *found, None, None, None, None
 
 
