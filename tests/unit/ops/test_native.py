@@ -1,10 +1,11 @@
 """The native kernels: each instruction set against the reference, and what goes on around them."""
 
+import copy
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import pytest
@@ -40,12 +41,12 @@ def inputs(queries: int, keys: int, *, width: int = 13, value_width: int = 10, d
     return [torch.randn(shape).to(dtype).requires_grad_() for shape in shapes]
 
 
-def results(tensors: list[Tensor], *, backend: str, **options: object) -> list[Tensor]:
+def results(tensors: list[Tensor], learned: Sequence[Tensor] = (), *, backend: str, **options: object) -> list[Tensor]:
     """Context and gradients, as float64."""
     torch.manual_seed(3)
     context = regard.attend(*tensors, backend=backend, **options)
     probe = torch.linspace(-1.0, 1.0, context.numel()).view(context.shape).to(context.dtype)
-    return [tensor.double() for tensor in (context, *torch.autograd.grad(context, tensors, probe))]
+    return [tensor.double() for tensor in (context, *torch.autograd.grad(context, [*tensors, *learned], probe))]
 
 
 def masks(lengths: list[int]) -> list[regard.Mask | None]:
@@ -75,6 +76,33 @@ def test_each_set_is_the_reference(queries: int, keys: int, threads: None) -> No
             native.use(name)
             torch.set_num_threads(count)
             close(results(tensors, backend="native", **options), exact, few)
+    native.use(None)
+
+
+@pytest.mark.parametrize("kind", ["additive", "far from zero", "sparsemax", "entmax15"])
+@pytest.mark.parametrize(("queries", "keys"), [(0, 5), (5, 0), (1, 1000), (63, 129), (777, 403)])
+def test_other_scores_and_weights(queries: int, keys: int, kind: str, threads: None) -> None:
+    """Each set, on one thread and on two."""
+    for mask in masks([keys // 2, max(keys - 3, 0)]):
+        tensors = inputs(queries, keys)
+        options: dict[str, object] = {"mask": mask, "offset": keys - queries, "dropout": 0.2}
+        learned: list[Tensor] = []
+        if kind in ("sparsemax", "entmax15"):
+            options["normalize"] = regard.Sparsemax() if kind == "sparsemax" else regard.Entmax15()
+        else:
+            options["score"] = score = regard.Additive(13, 19, heads=4, kv_heads=2)
+            learned = list(score.parameters())
+            if kind == "far from zero":  # e^2a is no float there
+                score.query_weight.data *= 100.0
+        wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
+        doubled = copy.deepcopy(options)
+        if learned:
+            doubled["score"].double()
+        exact = results(wide, list(doubled["score"].parameters()) if learned else [], backend="reference", **doubled)
+        for name, count in product(SETS, (1, 2)):
+            native.use(name)
+            torch.set_num_threads(count)
+            close(results(tensors, learned, backend="native", **options), exact, 1e-4)
     native.use(None)
 
 
