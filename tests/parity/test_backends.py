@@ -123,6 +123,7 @@ ELSEWHERE = {  # tested by name below, or in tests/laws
     Feature.OTHER_NORMALIZER,
     Feature.DROPOUT,
     Feature.OBSERVE,
+    Feature.LOG_SUM_EXP,
     Feature.SECOND_DERIVATIVES,
     Feature.HIDDEN_NAN,
     Feature.KERNEL,

@@ -9,7 +9,7 @@ from torch import Tensor
 from regard.attention.call import Call
 from regard.attention.masks import Causal
 from regard.attention.normalizers import Entmax, Entmax15, Hard, Sigmoid, Softmax, Sparsemax, Sum, TopKSoftmax
-from regard.attention.observations import TopKeys
+from regard.attention.observations import LogSumExp, TopKeys
 from regard.attention.padding import shares_keys
 from regard.attention.scores import Score
 from regard.attention.similarities import Kernel
@@ -46,6 +46,7 @@ class Feature(Enum):
     VALUE_WIDTH = "values of another width than the keys"
     DROPOUT = "dropout"
     OBSERVE = "observations"
+    LOG_SUM_EXP = "the log-sum-exp of the scores as the only observation (LogSumExp, under softmax)"
     LARGE = f"masks and terms on more than {LARGEST:,} pairs"
     SECOND_DERIVATIVES = "second derivatives"
     HIDDEN_NAN = "NaN where no query may look reaching nothing"
@@ -92,6 +93,7 @@ _NATIVE = frozenset(
         Feature.GROUPED_HEADS,
         Feature.VALUE_WIDTH,
         Feature.DROPOUT,
+        Feature.LOG_SUM_EXP,
         Feature.LARGE,
         Feature.HIDDEN_NAN,
         Feature.LINEAR_MEMORY,
@@ -162,7 +164,8 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.GROUPED_HEADS: place.heads != call.value.shape[1],
         Feature.VALUE_WIDTH: call.value.shape[-1] != call.query.shape[-1],
         Feature.DROPOUT: call.dropout > 0.0,
-        Feature.OBSERVE: bool(call.record),
+        Feature.OBSERVE: bool(call.record) and not _softmax_knows(call),
+        Feature.LOG_SUM_EXP: bool(call.record) and _softmax_knows(call),
         Feature.LARGE: large and (bool(terms) or not bare),
         Feature.FLOAT64: call.query.dtype == torch.float64,
         Feature.FLOAT16: call.query.dtype == torch.float16,
@@ -171,6 +174,12 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.TRANSFORM: transformed(),
     }
     return frozenset(feature for feature, needed in asked.items() if needed)
+
+
+def _softmax_knows(call: Call) -> bool:
+    """Whether what is recorded is what softmax has to compute in any case."""
+    softmax = isinstance(call.normalize, Softmax) and call.normalize.temperature == 1.0
+    return softmax and all(isinstance(item, LogSumExp) for item in call.record.values())
 
 
 def _form(score: Score) -> Feature:

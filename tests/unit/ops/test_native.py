@@ -106,6 +106,41 @@ def test_other_scores_and_weights(queries: int, keys: int, kind: str, threads: N
     native.use(None)
 
 
+OF_SCORES = {
+    "dot": regard.ScaledDot,
+    "general": lambda: regard.General(13, heads=4),
+    "cosine": lambda: regard.Cosine(heads=4),
+    "gaussian": lambda: regard.Gaussian(1.3),  # of which the queries' own part is in the scores, though in no weight
+    "kernel": regard.Kernel,
+    "additive": lambda: regard.Additive(13, 5, heads=4, kv_heads=2),
+}
+
+
+@pytest.mark.parametrize("name", OF_SCORES)
+@pytest.mark.parametrize("sink", [None, 0.7])
+def test_the_log_sum_exp_and_the_sink_are_of_the_scores(name: str, sink: float | None) -> None:
+    """With their gradients, where a query sees keys and where it does not."""
+    found = []
+    score = OF_SCORES[name]()
+    for backend in ("native", "reference"):
+        torch.manual_seed(5)
+        tensors = inputs(37, 53)
+        options = {
+            "score": score,
+            "normalize": regard.Softmax(sink=sink),
+            "mask": regard.Window(5) & regard.Lengths([20, 0]),
+        }
+        context, seen = regard.observe(*tensors, offset=3, record=[regard.LogSumExp()], backend=backend, **options)
+        sums = seen.logsumexp
+        filled = sums.masked_fill(sums.isinf(), 0.0)
+        gradients = torch.autograd.grad(context.sum() + filled.square().sum(), tensors)
+        found.append([context, sums.isinf().double(), filled, *gradients])
+        assert regard.plan(*tensors, record=[regard.LogSumExp()], **options).backend == "native"
+    close(*found, 1e-4)
+    hot = regard.Softmax(temperature=2.0)  # whose kernel knows another sum
+    assert "native" in regard.plan(*tensors, record=[regard.LogSumExp()], normalize=hot).others
+
+
 @pytest.mark.parametrize("width", [1, 2, 3, 8, 15, 16, 17, 31, 33, 64, 127, 128, 256])
 def test_any_width(isa: str, width: int) -> None:
     tensors = inputs(37, 41, width=width, value_width=257 - width)

@@ -1,5 +1,7 @@
 """The project's own kernels for CPUs (csrc), in both passes: dot and additive scores, softmax and sparse weights."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from regard.ops.sparse import sparse_attention
 
 
 def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
-    """The context; nothing can be recorded here."""
+    """The context; of what can be recorded, the log-sum-exp alone."""
     if isinstance(call.normalize, Sparsemax | Entmax15):
         return _sparse(call, 1 if isinstance(call.normalize, Sparsemax) else 2).to(call.query.dtype), {}
     assert isinstance(call.normalize, Softmax)  # `capabilities` has seen to it
@@ -23,7 +25,7 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     sink = call.normalize.sink
     if sink is not None:  # one more key, whose value is zero: it takes its share of every weight
         context = context * torch.sigmoid(logsumexp - sink.float().view(1, -1, 1)).unsqueeze(-1)
-    return context.to(call.query.dtype), {}
+    return context.to(call.query.dtype), dict.fromkeys(call.record, logsumexp)
 
 
 def _softmax(call: Call, factor: float) -> tuple[Tensor, Tensor]:
@@ -31,9 +33,11 @@ def _softmax(call: Call, factor: float) -> tuple[Tensor, Tensor]:
     bounds = _bounds(call)
     if call.score.form != "additive":
         scores, value = _products(call)
-        return attention_and_logsumexp(
+        context, logsumexp = attention_and_logsumexp(
             scores.query, scores.key, value, bounds, scores.scale * factor, call.dropout, call.seed
         )
+        # What is the same for all keys of a query changes no weight, but it is in the scores.
+        return context, logsumexp if scores.row is None else logsumexp + factor * scores.row.squeeze(-1)
     query, key, value, _ = clean(call)
     hidden = call.score.lower(query, key, call.prepared, call.place)
     assert isinstance(hidden, AdditiveScores)
@@ -66,5 +70,5 @@ def _products(call: Call) -> tuple[DotScores, Tensor]:
         query, key = scores.query, scores.key
         ones = query.new_full((*query.shape[:-1], 1), 1.0 / scores.scale)
         column = term.matrix(call.place)[:, :: query.shape[1] // key.shape[1]].mT
-        scores = DotScores(torch.cat((query, ones), -1), torch.cat((key, column), -1), scores.scale)
+        scores = replace(scores, query=torch.cat((query, ones), -1), key=torch.cat((key, column), -1))
     return scores, value
