@@ -66,7 +66,7 @@ struct SparseScores {
 
   // The rows of a block in which some score is as little below its query's highest that it may have a weight: how far, to
   // the front; their keys; and how many they are.
-  int gather(int b, int lanes, const float* highest, int* keys) const {
+  int near_the_highest(int b, int lanes, const float* highest, int* keys) const {
     float* const rows = numbers[b];
     int held = 0;
     for (int n = 0; n < total; ++n) {
@@ -138,7 +138,7 @@ static inline void add_row(const float* from, int padded, float* to) {
   for (int k = 0; k < padded; k += LANES) store(to + k, load(to + k) + load(from + k));
 }
 
-static inline void gather(const Matrix<const float>& from, const int* keys, int count, int width, float* to) {
+static inline void copy_rows(const Matrix<const float>& from, const int* keys, int count, int width, float* to) {
   for (int n = 0; n < count; ++n) pack_rows(from, keys[n], 1, width, to + n * width, width);
 }
 
@@ -162,7 +162,7 @@ static void sparse_forward_group(const AttentionForward& call, const Group& grou
     float* const numbers = scores.numbers[b];
     float highest[QUERIES], threshold[QUERIES];
     for (int lane = 0; lane < lanes; lane += LANES) find_highest(numbers + lane, scores.total, highest + lane);
-    const int near = scores.gather(b, lanes, highest, keys);
+    const int near = scores.near_the_highest(b, lanes, highest, keys);
     for (int lane = 0; lane < lanes; lane += LANES) find_threshold(numbers + lane, near, power, threshold + lane);
     for (int i = 0; i < queries; ++i) {
       call.logsumexp[row + i] = threshold[i];
@@ -175,7 +175,7 @@ static void sparse_forward_group(const AttentionForward& call, const Group& grou
     for (int n = 0; n < value_width * QUERIES; ++n) sums[n] = 0.0f;
     int held = 0, done = 0;  // rows with a weight, whose keys move to the front
     const auto flush = [&] {
-      gather(value, keys + done, held - done, value_width, values);
+      copy_rows(value, keys + done, held - done, value_width, values);
       product<true>(Left<float>{values, 1, value_width}, weights, QUERIES, value_width, lanes, held - done, sums, QUERIES);
       done = held;
     };
@@ -249,7 +249,7 @@ static void sparse_backward_group(const AttentionBackward& call, const Group& gr
     pack_rows(gradient, first, queries, value_width, gradient_rows, padded_value);
 
     // The keys that have a weight, and how far they are above the threshold, to the front.
-    const int near = scores.gather(b, lanes, highest, keys);
+    const int near = scores.near_the_highest(b, lanes, highest, keys);
     int held = 0;
     for (int n = 0; n < near; ++n) {
       Ints some{};
@@ -265,7 +265,7 @@ static void sparse_backward_group(const AttentionBackward& call, const Group& gr
     Floats slopes[QUERIES / LANES]{}, means[QUERIES / LANES]{};
     for (int at = 0; at < held; at += KEYS) {
       const int count = least(KEYS, held - at);
-      gather(value, keys + at, count, value_width, tile);
+      copy_rows(value, keys + at, count, value_width, tile);
       float* change = changes + at * QUERIES;
       product<false>(Left<float>{tile, value_width, 1}, columns, QUERIES, count, lanes, value_width, change, QUERIES);
       for (int n = at; n < at + count; ++n)
@@ -289,7 +289,7 @@ static void sparse_backward_group(const AttentionBackward& call, const Group& gr
           const Floats above = load(numbers + n * QUERIES + lane), slope = power == 1 ? select(above > 0.0f, broadcast(1.0f), Floats{}) : above;
           store(change, slope * (load(change) - means[lane / LANES]) * call.scale);
         }
-      gather(key, keys + at, count, width, tile);
+      copy_rows(key, keys + at, count, width, tile);
       product<true>(Left<float>{tile, 1, width}, changes + at * QUERIES, QUERIES, width, lanes, count, sums, QUERIES);
       product<false>(Left<float>{changes + at * QUERIES, QUERIES, 1}, rows, padded, count, padded, queries, tile_gradient, padded);
       for (int n = 0; n < count; ++n) add_row(tile_gradient + n * padded, padded, key_gradient + (std::int64_t)keys[at + n] * padded);
