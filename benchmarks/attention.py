@@ -171,16 +171,18 @@ def additive(rounds: int) -> None:
     print("| batch, n | what | pass | native ms | x eager | x torch.compile |\n|---|---|---|---|---|---|")
     for (batch, length), whole, backward in product([(8, 64), (1, 512)], (False, True), (False, True)):
         score = regard.Additive(64, hidden)
-        weights = list(score.parameters())
+        weights: list[Tensor] = list(score.parameters())
 
-        def fused(query: Tensor, key: Tensor, value: Tensor, *_: Tensor, whole: bool = whole, score=score) -> Tensor:  # type: ignore[no-untyped-def]
+        def fused(
+            query: Tensor, key: Tensor, value: Tensor, *_: Tensor, whole: bool = whole, score: regard.Additive = score
+        ) -> Tensor:
             if whole:
                 return regard.attend(query, key, value, score=score, backend="native")
-            return additive_attention(query, key, value, score.weight, None, 1.0, 0.0, 0)
+            return additive_attention(query, key, value, score.weight, None, 1.0, 0.0, 0)[0]
 
         def broadcast(
-            query: Tensor, key: Tensor, value: Tensor, *_: Tensor, whole: bool = whole, score=score
-        ) -> Tensor:  # type: ignore[no-untyped-def]
+            query: Tensor, key: Tensor, value: Tensor, *_: Tensor, whole: bool = whole, score: regard.Additive = score
+        ) -> Tensor:
             if whole:
                 query, key = query @ score.query_weight, key @ score.key_weight
             scores = torch.tanh(query.unsqueeze(-2) + key.unsqueeze(-3)) @ score.weight[0]
@@ -193,7 +195,13 @@ def additive(rounds: int) -> None:
         learned = weights if whole else [score.weight]
         gradient = torch.randn(batch, 1, length, 64)
 
-        def run(attend: Callable[..., Tensor], leaves=leaves, learned=learned, gradient=gradient, backward=backward):  # type: ignore[no-untyped-def]
+        def run(
+            attend: Callable[..., Tensor],
+            leaves: list[Tensor] = leaves,
+            learned: list[Tensor] = learned,
+            gradient: Tensor = gradient,
+            backward: bool = backward,
+        ) -> object:
             if backward:
                 return torch.autograd.grad(attend(*leaves), [*leaves, *learned], gradient)
             with torch.no_grad():
@@ -218,7 +226,9 @@ def sparse(rounds: int) -> None:
     kinds = ((regard.Sparsemax(), entmax.sparsemax), (regard.Entmax15(), entmax.entmax15))
     for (normalize, package), backward in product(kinds, (False, True)):
 
-        def packaged(query: Tensor, key: Tensor, value: Tensor, k: int | None, package=package) -> Tensor:  # type: ignore[no-untyped-def]
+        def packaged(
+            query: Tensor, key: Tensor, value: Tensor, k: int | None, package: Callable[..., Tensor] = package
+        ) -> Tensor:
             found: Tensor = package(query @ key.mT / shape[-1] ** 0.5, dim=-1, k=k) @ value
             return found
 

@@ -27,17 +27,18 @@ def additive_attention(
         key: `(batch, kv_heads, keys, hidden)`, projected.
         value: `(batch, kv_heads, keys, value_width)`.
         weight: `(heads, hidden)`.
-        bounds, scale, dropout, seed: as for `ops.attention.attention`.
+        bounds, scale, dropout, seed: as for `ops.attention.attention_and_logsumexp`.
 
     Returns:
         `(batch, heads, queries, value_width)`, and the log-sum-exp of `scale * s`, `(batch, heads, queries)`.
     """
     weight = weight.contiguous()
-    given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
     if followed(query, key, value, weight):
+        given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
         return forward_operator(query, key, value, weight, bounds, scale, dropout, given)
+    assert not isinstance(seed, Tensor)
     found: tuple[Tensor, Tensor] = _Additive.apply(
-        query, key, value, weight, contiguous_pairs(bounds), scale, dropout, int(given)
+        query, key, value, weight, contiguous_pairs(bounds), scale, dropout, seed
     )
     return found
 
@@ -142,7 +143,8 @@ def _(
     dropout: float,
     seed: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return tuple(tensor.new_empty(tensor.shape) for tensor in (query, key, value, weight))  # type: ignore[return-value]
+    of_query, of_key, of_value = query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
+    return of_query, of_key, of_value, weight.new_empty(weight.shape)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -21,10 +21,12 @@ _FLOATS: dict[str, Any] = {
 }  # whatever torch's defaults are: a kernel writes there
 
 
-def attention(
+def attention_and_logsumexp(
     query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, scale: float, dropout: float, seed: int | Tensor
-) -> Tensor:
-    """`softmax(scale * query key') value` over the keys that `bounds` allow.
+) -> tuple[Tensor, Tensor]:
+    """`softmax(scale * query key') value` over the keys that `bounds` allow, and the log-sum-exp of those scores.
+
+    Both are in float32, and have gradients. The log-sum-exp of a query that sees nothing is -inf.
 
     Args:
         query: `(batch, heads, queries, width)`, in float32 or bfloat16, strided in any way.
@@ -37,17 +39,8 @@ def attention(
         seed: of that contract; a tensor in a graph.
 
     Returns:
-        `(batch, heads, queries, value_width)`, laid out (batch, queries, heads, value_width).
-    """
-    return attention_and_logsumexp(query, key, value, bounds, scale, dropout, seed)[0].to(query.dtype)
-
-
-def attention_and_logsumexp(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor | None, scale: float, dropout: float, seed: int | Tensor
-) -> tuple[Tensor, Tensor]:
-    """`attention`, and `ln sum_j exp(scale * query . key[j])` of each query, `(batch, heads, queries)`.
-
-    Both are in float32, and have gradients. The log-sum-exp of a query that sees nothing is -inf.
+        `(batch, heads, queries, value_width)`, laid out (batch, queries, heads, value_width), and
+        `(batch, heads, queries)`.
     """
     if followed(query, key, value):
         given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)

@@ -23,17 +23,18 @@ def sparse_attention(
     """`p value`, where p are the sparsemax or the 1.5-entmax of `scale * query key'`.
 
     Args:
-        query, key, value: as for `ops.attention.attention`, in float32.
+        query, key, value: as for `ops.attention.attention_and_logsumexp`, in float32.
         power: 1 for sparsemax (Martins and Astudillo 2016), 2 for 1.5-entmax (Peters et al. 2019).
         bounds, scale, dropout, seed: as there.
 
     Returns:
         `(batch, heads, queries, value_width)`.
     """
-    given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
     if followed(query, key, value):
+        given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
         return forward_operator(query, key, value, bounds, scale, power, dropout, given)[0]
-    context: Tensor = _Sparse.apply(query, key, value, contiguous_pairs(bounds), scale, power, dropout, int(given))
+    assert not isinstance(seed, Tensor)
+    context: Tensor = _Sparse.apply(query, key, value, contiguous_pairs(bounds), scale, power, dropout, seed)
     return context
 
 
