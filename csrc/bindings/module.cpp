@@ -5,6 +5,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <optional>
+
 #include "dispatch/choose.h"
 
 namespace {
@@ -17,19 +19,20 @@ PyObject* done(regard::Status status) {
 }
 
 // What every call begins with, in the order of the format below.
-#define CALL_FORMAT "i(iidKIf(LLLLLLL)(KLLLi))(KLLLL)(KLLLL)(KLLLL)K"
+#define CALL_FORMAT "i(idKIf(LLLLLLL)(KLLLi))(KLLLL)(KLLLL)(KLLLL)KO"
 
 struct Arguments {
   int type = 0;
   double scale = 0.0;
   unsigned long long bounds = 0, query = 0, key = 0, value = 0, weight = 0;
+  PyObject* rows = nullptr;
 };
 
 #define CALL_TARGETS(call, given)                                                                                      \
-  &call.threads, &given.type, &call.power, &given.scale, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale,         \
+  &call.threads, &given.type, &given.scale, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale,         \
       &call.batch, &call.heads, &call.kv_heads, &call.queries, &call.keys, &call.width, &call.value_width,            \
       &given.bounds, &call.bounds.batch, &call.bounds.head, &call.bounds.row, &call.bounds.count, TENSOR(call.query, given.query),      \
-      TENSOR(call.key, given.key), TENSOR(call.value, given.value), &given.weight
+      TENSOR(call.key, given.key), TENSOR(call.value, given.value), &given.weight, &given.rows
 #define TENSOR(tensor, address) &address, &tensor.batch, &tensor.head, &tensor.row, &tensor.column
 
 template <typename T>
@@ -37,7 +40,67 @@ T* pointer(unsigned long long address) {
   return reinterpret_cast<T*>(address);
 }
 
-void complete(regard::Attention& call, const Arguments& given) {
+constexpr Py_ssize_t MOST_OBSERVATIONS = 32;
+
+// What `rows` points to.
+struct RowsOf {
+  regard::Rows rows{};
+  regard::Term terms[regard::MOST_TERMS]{};
+  regard::Observation observations[MOST_OBSERVATIONS]{};
+};
+
+bool read(PyObject* given, regard::Term& term) {
+  int kind;
+  unsigned long long tensor, gradient, query_positions, key_positions;
+  if (!PyArg_ParseTuple(given, "i(KLLLL)(KLLLL)LKLKLLLf", &kind, TENSOR(term.tensor, tensor), TENSOR(term.gradient, gradient),
+                        &term.part, &query_positions, &term.query_batch, &key_positions, &term.key_batch, &term.low,
+                        &term.span, &term.factor))
+    return false;
+  term.kind = static_cast<regard::Term::Kind>(kind);
+  term.tensor.data = pointer<void>(tensor), term.gradient.data = pointer<void>(gradient);
+  term.query_positions = pointer<const std::int32_t>(query_positions);
+  term.key_positions = pointer<const std::int32_t>(key_positions);
+  return true;
+}
+
+bool read(PyObject* given, regard::Observation& one) {
+  int kind;
+  unsigned long long data, keys, chosen, query_positions, key_positions, gradient;
+  if (!PyArg_ParseTuple(given, "iKKLLKLKLKLK", &kind, &data, &keys, &one.first, &one.second, &chosen, &one.chosen_batch,
+                        &query_positions, &one.query_batch, &key_positions, &one.key_batch, &gradient))
+    return false;
+  one.kind = static_cast<regard::Observation::Kind>(kind);
+  one.data = pointer<float>(data), one.keys = pointer<std::int64_t>(keys), one.chosen = pointer<const float>(chosen);
+  one.query_positions = pointer<const std::int32_t>(query_positions);
+  one.key_positions = pointer<const std::int32_t>(key_positions);
+  one.gradient = pointer<const float>(gradient);
+  return true;
+}
+
+bool read(PyObject* given, RowsOf& to) {
+  regard::Rows& rows = to.rows;
+  int normalizer, by_batch, by_head;
+  unsigned long long number, number_gradient;
+  PyObject *terms, *observations;
+  if (!PyArg_ParseTuple(given, "iffLKLKppiO!O!", &normalizer, &rows.cap, &rows.factor, &rows.highest, &number, &rows.number_head,
+                        &number_gradient, &by_batch, &by_head, &rows.parts, &PyTuple_Type, &terms, &PyTuple_Type, &observations))
+    return false;
+  rows.normalizer = static_cast<regard::Rows::Normalizer>(normalizer);
+  rows.number = pointer<const float>(number), rows.number_gradient = pointer<float>(number_gradient);
+  rows.by_batch = by_batch, rows.by_head = by_head;
+  if (PyTuple_Size(terms) > regard::MOST_TERMS || PyTuple_Size(observations) > MOST_OBSERVATIONS) {
+    PyErr_Format(PyExc_ValueError, "the kernels take at most %d terms and %d observations", regard::MOST_TERMS, (int)MOST_OBSERVATIONS);
+    return false;
+  }
+  rows.terms = to.terms, rows.observations = to.observations;
+  for (; rows.term_count < PyTuple_Size(terms); ++rows.term_count)
+    if (!read(PyTuple_GetItem(terms, rows.term_count), to.terms[rows.term_count])) return false;
+  for (; rows.observation_count < PyTuple_Size(observations); ++rows.observation_count)
+    if (!read(PyTuple_GetItem(observations, rows.observation_count), to.observations[rows.observation_count])) return false;
+  return true;
+}
+
+bool complete(regard::Attention& call, const Arguments& given, std::optional<RowsOf>& rows) {
   call.type = static_cast<regard::Type>(given.type);
   call.scale = static_cast<float>(given.scale);
   call.bounds.data = pointer<const std::int64_t>(given.bounds);
@@ -45,16 +108,20 @@ void complete(regard::Attention& call, const Arguments& given) {
   call.key.data = pointer<void>(given.key);
   call.value.data = pointer<void>(given.value);
   call.weight = pointer<const float>(given.weight);
+  if (given.rows == Py_None) return true;
+  call.rows = &rows.emplace().rows;
+  return read(given.rows, *rows);
 }
 
 PyObject* forward(PyObject*, PyObject* arguments) {
   regard::AttentionForward call{};
   Arguments given;
+  std::optional<RowsOf> rows;
   unsigned long long context, logsumexp;
   if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)K", CALL_TARGETS(call, given), TENSOR(call.context, context),
                         &logsumexp))
     return nullptr;
-  complete(call, given);
+  if (!complete(call, given, rows)) return nullptr;
   call.context.data = pointer<void>(context);
   call.logsumexp = pointer<float>(logsumexp);
   regard::Status status;
@@ -67,6 +134,7 @@ PyObject* forward(PyObject*, PyObject* arguments) {
 PyObject* backward(PyObject*, PyObject* arguments) {
   regard::AttentionBackward call{};
   Arguments given;
+  std::optional<RowsOf> rows;
   unsigned long long context, context_gradient, logsumexp, logsumexp_gradient, query_gradient, key_gradient, value_gradient,
       weight_gradient;
   if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)(KLLLL)KK(KLLLL)KKKiLL", CALL_TARGETS(call, given),
@@ -74,7 +142,7 @@ PyObject* backward(PyObject*, PyObject* arguments) {
                         &logsumexp_gradient, TENSOR(call.query_gradient, query_gradient), &key_gradient,
                         &value_gradient, &weight_gradient, &call.parts, &call.padded_width, &call.padded_value_width))
     return nullptr;
-  complete(call, given);
+  if (!complete(call, given, rows)) return nullptr;
   call.context.data = pointer<void>(context);
   call.context_gradient.data = pointer<void>(context_gradient);
   call.logsumexp = pointer<const float>(logsumexp);

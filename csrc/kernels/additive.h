@@ -130,20 +130,20 @@ struct Additive {
   const Matrix<const float> query, key;
   const int width, padded;
   const float scale;
-  float *twice, *fourfold, base = 0.0f;  // 2 weight log2(e) and 4 weight; the sum of weight log2(e)
+  float *twice, *fourfold, base = 0.0f;  // 2 weight unit and 4 weight; the sum of weight unit
   float *share_sums, total = 0.0f;       // backward: gradient share of all pairs, (width, QUERIES); and gradient of them all
   float *tile, *key_sums;                // of a tile: keys, and the sums of additive_gradients, (width, TILE)
   bool exact;
 
-  Additive(const Attention& call, const Group& group, const Range* ranges, int count, float* room)
+  Additive(const Attention& call, const Group& group, const Range* ranges, int count, float unit, float* room)
       : query(call.query, group.batch, group.head), key(call.key, group.batch, group.kv_head), width((int)call.width),
         padded(rounded(call.width)), scale(call.scale), twice(room), fourfold(room + padded), share_sums(room + 2 * padded),
         tile(share_sums + width * QUERIES), key_sums(tile + width * TILE) {
     for (int n = 0; n < width * QUERIES; ++n) share_sums[n] = 0.0f;
     for (int h = 0; h < padded; ++h) {
       const float weight = h < width ? call.weight[group.head * width + h] * call.scale : 0.0f;
-      twice[h] = 2.0f * weight * LOG2_E, fourfold[h] = 4.0f * weight;
-      base += weight * LOG2_E;
+      twice[h] = 2.0f * weight * unit, fourfold[h] = 4.0f * weight;
+      base += weight * unit;
     }
     exact = !close(query, group.first, group.first + group.queries, width);
     for (int r = 0; r < count; ++r) exact |= !close(key, ranges[r].first, ranges[r].last, width);
@@ -157,6 +157,13 @@ struct Additive {
   }
   Left<float> rows(int first, int keys, float* to) const {
     pack_rows(key, first, keys, width, to, width);
+    return powers(keys, to);
+  }
+  Left<float> rows(const Tile& tile, float* to) const {
+    for (int n = 0; n < tile.count; ++n) pack_rows(key, tile.keys[n], 1, width, to + n * width, width);
+    return powers(tile.count, to);
+  }
+  Left<float> powers(int keys, float* to) const {
     const std::int64_t numbers = (std::int64_t)keys * width;  // to the end of a vector, where there is room too
     for (std::int64_t n = 0; n < numbers; n += LANES) store(to + n, load(to + n) * TO_EXPONENT);
     if (!exact) raise(to, numbers);

@@ -4,9 +4,8 @@
 
 #include "dispatch/kernels.h"
 #include "kernels/backward.h"
-#include "kernels/exact.h"
 #include "kernels/forward.h"
-#include "kernels/sparse.h"
+#include "kernels/rows_backward.h"
 #include "parallel/parallel.h"
 
 #define REGARD_TEXT(name) #name
@@ -36,17 +35,44 @@ void forward_task(const void* given, std::int64_t index, float* room) {
   GROUP(call, group, room);
 }
 
+// Every parts-th group of a head, in order: what is added up over queries has a place for each part.
+template <typename T, typename Score>
+void rows_forward_task(const void* given, std::int64_t index, float* room) {
+  const Forward& task = *static_cast<const Forward*>(given);
+  const AttentionForward& call = task.call;
+  const std::int64_t head = index / call.rows->parts, part = index % call.rows->parts;
+  for (std::int64_t g = part; g < task.groups; g += call.rows->parts) {
+    const std::int64_t first = g * task.queries, left = call.queries - first;
+    const Group group{head / call.heads, head % call.heads, head % call.heads / (call.heads / call.kv_heads), first,
+                      left < task.queries ? (int)left : task.queries};
+    rows_forward<T, Score>(call, group, (int)part, room);
+  }
+}
+
+typedef Products<float> Singles;
+typedef Products<Half> Halves;
+typedef Products<Half, float> Widened;  // as rows have them
+
+Status rows_forward(const AttentionForward& call) noexcept {
+  const int queries = queries_of_a_group(call, call.width + call.value_width + call.keys);
+  const Forward task{call, queries, (call.queries + queries - 1) / queries};
+  const auto run = [&](Task each, std::int64_t room) {
+    return run_parallel(call.threads, call.batch * call.heads * call.rows->parts, (std::size_t)room, each, &task);
+  };
+  if (call.weight) return run(rows_forward_task<float, Additive>, rows_forward_room<Additive>(call, queries));
+  if (call.type == Type::float32) return run(rows_forward_task<float, Singles>, rows_forward_room<Singles>(call, queries));
+  return run(rows_forward_task<Half, Widened>, rows_forward_room<Widened>(call, queries));
+}
+
 Status forward(const AttentionForward& call) noexcept {
-  const int queries = queries_of_a_group(call, call.width + call.value_width + (call.power > 0 ? call.keys : 0));
+  if (call.rows) return rows_forward(call);
+  const int queries = queries_of_a_group(call, call.width + call.value_width);
   const Forward task{call, queries, (call.queries + queries - 1) / queries};
   const std::int64_t tasks = call.batch * call.heads * task.groups;
   const auto run = [&](Task each, std::int64_t room) { return run_parallel(call.threads, tasks, (std::size_t)room, each, &task); };
-  typedef Products<float> Singles;
-  typedef Products<Half> Halves;
-  if (call.power > 0) return run(forward_task<sparse_forward_group>, sparse_forward_room(call, queries));
-  if (call.weight) return run(forward_task<forward_group<float, Additive>>, forward_room<Additive>(call, queries));
-  if (call.type == Type::float32) return run(forward_task<forward_group<float, Singles>>, forward_room<Singles>(call, queries));
-  return run(forward_task<forward_group<Half, Halves>>, forward_room<Halves>(call, queries));
+  if (call.weight) return run(forward_task<forward_any<float, Additive>>, forward_room<Additive>(call, queries));
+  if (call.type == Type::float32) return run(forward_task<forward_any<float, Singles>>, forward_room<Singles>(call, queries));
+  return run(forward_task<forward_any<Half, Halves>>, forward_room<Halves>(call, queries));
 }
 
 // As many parts as give every thread some: each part adds up gradients of keys and values in a place of its own, in an
@@ -86,51 +112,74 @@ std::int64_t weight_place(const AttentionBackward& call, std::int64_t batch, std
   return ((batch * call.heads + head) * call.parts + part) * call.width;
 }
 
-// The gradients of a group by the fast way, and where something is not finite by the exact one.
+// A group at once; and where something is not finite a query at a time, as in the forward pass.
 template <typename T, typename Score>
-void backward_any(const AttentionBackward& call, const Group& group, float* key_gradient, float* value_gradient,
+void backward_any(const AttentionBackward& call, const Group& group, int, float* key_gradient, float* value_gradient,
                   float* weight_gradient, float* room) {
-  (all_finite<T>(call, group) ? backward_group<T, Score> : exact_backward<T>)(call, group, key_gradient, value_gradient,
-                                                                              weight_gradient, room);
+  if (all_finite<T>(call, group)) return backward_group<T, Score>(call, group, key_gradient, value_gradient, weight_gradient, room);
+  for (int i = 0; i < group.queries; ++i)
+    backward_group<T, Score>(call, group.query(i), key_gradient, value_gradient, weight_gradient, room);
+}
+template <typename T, typename Score>
+void rows_backward_any(const AttentionBackward& call, const Group& group, int part, float* key_gradient, float* value_gradient,
+                       float* weight_gradient, float* room) {
+  if (all_finite<T>(call, group))
+    return rows_backward_group<T, Score>(call, group, part, false, key_gradient, value_gradient, weight_gradient, room);
+  for (int i = 0; i < group.queries; ++i)
+    rows_backward_group<T, Score>(call, group.query(i), part, true, key_gradient, value_gradient, weight_gradient, room);
 }
 
-void sparse_backward_any(const AttentionBackward& call, const Group& group, float* key_gradient, float* value_gradient, float*,
-                         float* room) {
-  (all_finite<float>(call, group) ? sparse_backward_group : exact_sparse_backward)(call, group, key_gradient, value_gradient, room);
-}
+typedef void BackwardGroup(const AttentionBackward&, const Group&, int part, float*, float*, float*, float*);
 
-typedef void BackwardGroup(const AttentionBackward&, const Group&, float*, float*, float*, float*);
-
+// A part of the gradients of a key head of a batch row. Every parts-th group, so that each part has early and late queries;
+// of all heads the same, where they share the gradient of a term.
 template <BackwardGroup GROUP>
-void backward_task(const void* given, std::int64_t index, float* room) {
-  const Backward& task = *static_cast<const Backward*>(given);
+void backward_part(const Backward& task, std::int64_t batch, std::int64_t kv_head, std::int64_t part, float* room) {
   const AttentionBackward& call = task.call;
-  const std::int64_t kv = index / call.parts, part = index % call.parts, shared = call.heads / call.kv_heads;
-  const std::int64_t batch = kv / call.kv_heads, kv_head = kv % call.kv_heads;
+  const std::int64_t shared = call.heads / call.kv_heads, index = (batch * call.kv_heads + kv_head) * call.parts + part;
   float* key_gradient = call.key_gradient + index * call.keys * call.padded_width;
   float* value_gradient = call.value_gradient + index * call.keys * call.padded_value_width;
   for (std::int64_t k = 0; k < call.keys * call.padded_width; ++k) key_gradient[k] = 0.0f;
   for (std::int64_t k = 0; k < call.keys * call.padded_value_width; ++k) value_gradient[k] = 0.0f;
   for (std::int64_t k = 0; call.weight && k < shared * call.width; ++k)
     call.weight_gradient[weight_place(call, batch, kv_head * shared + k / call.width, part) + k % call.width] = 0.0f;
-  // Every parts-th group, so that each part has early and late queries.
-  for (std::int64_t item = part; item < shared * task.groups; item += call.parts) {
+  const bool by_head = !call.rows || call.rows->by_head;
+  for (std::int64_t item = 0; item < shared * task.groups; ++item) {
+    if ((by_head ? item : item % task.groups) % call.parts != part) continue;
     const std::int64_t first = item % task.groups * task.queries, left = call.queries - first;
     const Group group{batch, kv_head * shared + item / task.groups, kv_head, first,
                       left < task.queries ? (int)left : task.queries};
     float* weight_gradient = call.weight ? call.weight_gradient + weight_place(call, batch, group.head, part) : nullptr;
-    GROUP(call, group, key_gradient, value_gradient, weight_gradient, room);
+    GROUP(call, group, (int)part, key_gradient, value_gradient, weight_gradient, room);
   }
 }
 
+// Batch rows or heads that share the gradient of a term are one task, so that nothing is added to it from two threads.
+template <BackwardGroup GROUP>
+void backward_task(const void* given, std::int64_t index, float* room) {
+  const Backward& task = *static_cast<const Backward*>(given);
+  const AttentionBackward& call = task.call;
+  const bool by_batch = !call.rows || call.rows->by_batch, by_head = !call.rows || call.rows->by_head;
+  const std::int64_t part = index % call.parts, unit = index / call.parts;
+  const std::int64_t kv = by_head ? unit % call.kv_heads : -1, row = by_batch ? (by_head ? unit / call.kv_heads : unit) : -1;
+  for (std::int64_t batch = by_batch ? row : 0; batch <= (by_batch ? row : call.batch - 1); ++batch)
+    for (std::int64_t kv_head = by_head ? kv : 0; kv_head <= (by_head ? kv : call.kv_heads - 1); ++kv_head)
+      backward_part<GROUP>(task, batch, kv_head, part, room);
+}
+
 Status backward(const AttentionBackward& call) noexcept {
-  const int queries = queries_of_a_group(call, backward_numbers(call) + (call.power > 0 ? call.keys : 0));
+  std::int64_t numbers = backward_numbers(call);
+  if (call.rows) numbers += call.keys * (caps(call) ? 2 : 1);
+  const int queries = queries_of_a_group(call, numbers);
   const Backward task{call, queries, (call.queries + queries - 1) / queries};
-  const std::int64_t tasks = call.batch * call.kv_heads * call.parts;
+  const bool by_batch = !call.rows || call.rows->by_batch, by_head = !call.rows || call.rows->by_head;
+  const std::int64_t tasks = (by_batch ? call.batch : 1) * (by_head ? call.kv_heads : 1) * call.parts;
   const auto run = [&](Task each, std::int64_t room) { return run_parallel(call.threads, tasks, (std::size_t)room, each, &task); };
-  typedef Products<float> Singles;
-  typedef Products<Half> Halves;
-  if (call.power > 0) return run(backward_task<sparse_backward_any>, sparse_backward_room(call, queries));
+  if (call.rows) {
+    if (call.weight) return run(backward_task<rows_backward_any<float, Additive>>, rows_backward_room<Additive>(call, queries));
+    if (call.type == Type::float32) return run(backward_task<rows_backward_any<float, Singles>>, rows_backward_room<Singles>(call, queries));
+    return run(backward_task<rows_backward_any<Half, Widened>>, rows_backward_room<Widened>(call, queries));
+  }
   if (call.weight) return run(backward_task<backward_any<float, Additive>>, backward_room<Additive>(call, queries));
   if (call.type == Type::float32) return run(backward_task<backward_any<float, Singles>>, backward_room<Singles>(call, queries));
   return run(backward_task<backward_any<Half, Halves>>, backward_room<Halves>(call, queries));

@@ -54,13 +54,16 @@ static void shifts(const AttentionBackward& call, const Group& group, std::int64
 // Scores and dp of a run of keys become the weights, as dropout leaves them, and the gradients of the scores.
 static inline void softmax_gradient(const BackwardBlock& block, const Visible& visible, Range run, float scale,
                                     bool drops, float* scores, float* gradients) {
-  const bool hides = !visible.whole(run);
+  const bool hides = visible.count > 0 && (!visible.whole(run) || block.queries < QUERIES);
   for (int lane = 0; lane < block.lanes; lane += LANES) {
     const Floats logsumexp = load(block.logsumexp + lane), shift = load(block.shift + lane);
     for (int j = 0; j < run.last - run.first; ++j) {
       float *at = scores + j * QUERIES + lane, *gradient = gradients + j * QUERIES + lane;
       Floats weight = exp2(load(at) - logsumexp), change = load(gradient);
-      if (hides) weight = select(visible.see(lane, run.first + j), weight, Floats{});
+      if (hides) {
+        const Ints seen = visible.see(lane, run.first + j);
+        weight = select(seen, weight, Floats{}), change = select(seen, change, Floats{});
+      }
       Floats kept = weight;
       if (drops) {
         const Floats factor = block.keep.factor(lane, run.first + j);
@@ -94,7 +97,7 @@ static void backward_group(const AttentionBackward& call, const Group& group, fl
     room += numbers;
     return taken;
   };
-  Score score(call, group, ranges, count, take(Score::room(call)));
+  Score score(call, group, ranges, count, LOG2_E, take(Score::room(call)));
   float *scores = take(KEYS * QUERIES), *gradients = take(KEYS * QUERIES);
   float *weights = take(KEYS * QUERIES), *changes = take(KEYS * QUERIES);
   float *key_room = take(KEYS * width), *value_room = take(KEYS * value_width), *column_room = take(KEYS * width);

@@ -23,6 +23,7 @@ struct Group {
   int blocks() const { return (queries + QUERIES - 1) / QUERIES; }
   bool large() const { return queries > 32; }  // so that it pays to lay out keys and values for it
   std::int64_t first_of(int block) const { return first + block * QUERIES; }
+  Group query(int i) const { return {batch, head, kv_head, first + i, 1}; }
   int queries_of(int block) const { return least(queries - block * QUERIES, QUERIES); }
 };
 
@@ -33,6 +34,24 @@ static inline int queries_of_a_group(const Attention& call, std::int64_t numbers
   while (blocks > 1 && blocks * QUERIES * numbers > ROOM) blocks /= 2;
   while (blocks > 1 && heads * ((call.queries + blocks * QUERIES - 1) / (blocks * QUERIES)) < 4 * call.threads) blocks /= 2;
   return blocks * QUERIES;
+}
+
+// Numbers of some keys, a key a row and a query a lane.
+struct Tile {
+  const int* keys;
+  int count;
+  float* numbers;
+
+  bool together() const { return keys[count - 1] - keys[0] == count - 1; }
+  bool together(int n) const { return n + LANES <= count && keys[n + LANES - 1] - keys[n] == LANES - 1; }
+};
+
+// Rows of a tile's keys, where they lie or side by side.
+template <typename T>
+static Left<float> rows_of(const Matrix<const T>& from, const Tile& tile, int width, float* room) {
+  if (tile.together()) return rows_of(from, tile.keys[0], tile.count, width, false, room);
+  for (int n = 0; n < tile.count; ++n) pack_rows(from, tile.keys[n], 1, width, room + n * width, width);
+  return {room, width, 1};
 }
 
 // Products of a run of keys become scores, where packing has left a factor to be multiplied with.

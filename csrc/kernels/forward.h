@@ -6,7 +6,6 @@
 #pragma once
 
 #include "kernels/additive.h"
-#include "kernels/exact.h"
 
 namespace regard::REGARD_ISA {
 
@@ -72,8 +71,9 @@ static inline bool finish(ForwardBlock& block, const Visible& visible, int value
   return !any(strange);
 }
 
+// False where a context is no finite number.
 template <typename T, typename Score>
-static void forward_group(const AttentionForward& call, const Group& group, float* room) {
+static bool forward_group(const AttentionForward& call, const Group& group, float* room) {
   typedef typename Score::Word Word;
   const int width = (int)call.width, value_width = (int)call.value_width, blocks = group.blocks();
   const Matrix<const T> value(call.value, group.batch, group.kv_head);
@@ -86,7 +86,7 @@ static void forward_group(const AttentionForward& call, const Group& group, floa
     visible[b].read(call.bounds, group.batch, group.head, group.first_of(b), group.queries_of(b), (int)call.keys);
   Range ranges[2];
   const int count = reach(visible, blocks, ranges);
-  Score score(call, group, ranges, count, room);
+  Score score(call, group, ranges, count, LOG2_E, room);
   room += Score::room(call);
   float *scores = room, *weights = room + KEYS * QUERIES;
   room += 2 * KEYS * QUERIES;
@@ -123,14 +123,24 @@ static void forward_group(const AttentionForward& call, const Group& group, floa
       }
     }
 
+  bool finite = true;
   for (int b = 0; b < blocks; ++b) {
     ForwardBlock& one = block[b];
     const std::int64_t first = group.first_of(b);
     float* logsumexp = !call.logsumexp ? nullptr : call.logsumexp + (group.batch * call.heads + group.head) * call.queries + first;
-    const bool finite = finish(one, visible[b], value_width, logsumexp);
+    finite &= finish(one, visible[b], value_width, logsumexp);
     unpack_columns(one.context, QUERIES, one.queries, value_width, context, first);
-    if (!finite) exact_forward<T>(call, group, first, one.queries, visible[b], drops ? &one.keep : nullptr, one.context);
   }
+  return finite;
+}
+
+// Products of whole blocks multiply a weight of zero with what a query may not see, and zero times NaN is NaN. Where a
+// context is no finite number, the group is done again a query at a time, which reads what that query sees and nothing else:
+// so a NaN reaches exactly the queries that see it.
+template <typename T, typename Score>
+static void forward_any(const AttentionForward& call, const Group& group, float* room) {
+  if (forward_group<T, Score>(call, group, room)) return;
+  for (int i = 0; i < group.queries; ++i) forward_group<T, Score>(call, group.query(i), room);
 }
 
 }  // namespace regard::REGARD_ISA

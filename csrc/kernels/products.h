@@ -5,29 +5,28 @@
 
 namespace regard::REGARD_ISA {
 
-// How the two passes know a score. Of a tensor's type T, in words of its product.
-template <typename T>
+// How the passes know a score. Of a tensor's type T, in words of its product.
+template <typename T, typename W = typename WordOf<T>::type>
 struct Products {
-  typedef typename WordOf<T>::type Word;
+  typedef W Word;
   const Matrix<const T> query, key;
   const int width, padded;
   const bool again;  // whether keys are read by many blocks
-  const float scale;
+  const float scale, unit;
   float rest = 1.0f;  // of the scale, after packing
 
-  // `ranges`: the keys that the group may see; `room`: as many numbers as `room` says.
-  Products(const Attention& call, const Group& group, const Range*, int, float*)
+  // `ranges`: the keys that the group may see; `unit`: what scores are multiplied by; `room`: as many numbers as `room` says.
+  Products(const Attention& call, const Group& group, const Range*, int, float unit_, float*)
       : query(call.query, group.batch, group.head), key(call.key, group.batch, group.kv_head), width((int)call.width),
-        padded(rounded(call.width)), again(group.large()), scale(call.scale) {}
+        padded(rounded(call.width)), again(group.large()), scale(call.scale), unit(unit_) {}
   static std::int64_t room(const Attention&) { return 0; }
 
   // A block's queries, (width, QUERIES) words.
   void pack(std::int64_t first, int queries, float* to) {
-    rest = pack_columns(query, first, queries, width, scale * LOG2_E, (Word*)to, QUERIES);
+    rest = pack_columns(query, first, queries, width, scale * unit, (Word*)to, QUERIES);
   }
   Left<Word> rows(int first, int keys, float* to) const { return rows_of(key, first, keys, width, again, (Word*)to); }
-
-  // Times log2(e).
+  Left<Word> rows(const Tile& tile, float* to) const { return rows_of(key, tile, width, (Word*)to); }
   void scores(Left<Word> rows, const float* packed, int keys, int lanes, float* to) const {
     product<false>(rows, (const Word*)packed, QUERIES, keys, lanes, in_words<Word>(width), to, QUERIES);
     scale_by(rest, keys, lanes, to);

@@ -76,6 +76,15 @@ static inline Floats reciprocal(Floats x) {
   return estimate * (2.0f - x * estimate);
 }
 
+static inline Floats square_root(Floats x) {
+#if defined(__AVX__) && !defined(__AVX512F__)
+  return (Floats)__builtin_ia32_sqrtps256(x);
+#else
+  for (int lane = 0; lane < LANES; ++lane) x[lane] = __builtin_sqrtf(x[lane]);
+  return x;
+#endif
+}
+
 // Whether any lane is not 0.
 static inline bool any(Ints where) {
 #if defined(__AVX__) && !defined(__AVX512F__)

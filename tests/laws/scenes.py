@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import regard
+from regard.attention.capabilities import TABLE, Feature
 from regard.attention.place import Place
 
 few = settings(max_examples=25)  # for laws that call `attend` many times
@@ -29,6 +30,16 @@ PREFIX = st.integers(0, 12)
 SEED = st.integers(0, 999)
 UP_TO = [st.integers(0, size) for size in range(12)]
 KIND = st.sampled_from(("causal", "window", "prefix", "lengths", "dense", "strided", "blocks"))
+
+
+def dtype_of(backend: str) -> torch.dtype:
+    """The widest that a backend computes in."""
+    return torch.float64 if Feature.FLOAT64 in TABLE[backend] else torch.float32
+
+
+def close_of(backend: str) -> dict[str, float]:
+    """How near to its formula a number of a backend is, for `pytest.approx`."""
+    return {"rel": 1e-10, "abs": 1e-12} if dtype_of(backend) == torch.float64 else {"rel": 1e-4, "abs": 1e-5}
 
 
 @dataclass(frozen=True)

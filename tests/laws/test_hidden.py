@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws.scenes import Meaning, Scene, expressions, few, scenes
+from tests.laws.scenes import Meaning, Scene, dtype_of, expressions, few, scenes
 from torch import Tensor
 
 import regard
@@ -13,10 +13,6 @@ from regard.attention.lowering import lower_mask
 
 STRANGE = (torch.nan, torch.inf, -torch.inf)
 PROMISED = [name for name, features in TABLE.items() if Feature.HIDDEN_NAN in features]
-
-
-def dtype_of(backend: str) -> torch.dtype:
-    return torch.float64 if Feature.FLOAT64 in TABLE[backend] else torch.float32
 
 
 def draw(scene: Scene, backend: str) -> list[Tensor]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws.scenes import Scene, expressions, few, scenes
+from tests.laws.scenes import Scene, close_of, dtype_of, expressions, few, scenes
 from torch import Tensor
 
 import regard
@@ -17,7 +17,6 @@ from regard.attention.capabilities import TABLE, Feature
 
 ABLE = [name for name, features in TABLE.items() if Feature.OBSERVE in features]
 WIDE = {"dtype": torch.float64}
-CLOSE = {"rel": 1e-10, "abs": 1e-12}
 
 
 @pytest.fixture(autouse=True)
@@ -32,17 +31,19 @@ def refuses(error: type[Exception], text: str) -> pytest.RaisesExc:
     return pytest.raises(error, match=re.escape(text))
 
 
-def tensors_of(scene: Scene) -> list[Tensor]:
-    query = torch.randn(scene.batch, scene.heads, scene.queries, 3, **WIDE)
-    key, value = torch.randn(2, scene.batch, scene.heads, scene.keys, 3, **WIDE)
+def tensors_of(scene: Scene, backend: str = "reference") -> list[Tensor]:
+    query = torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=dtype_of(backend))
+    key, value = torch.randn(2, scene.batch, scene.heads, scene.keys, 3, dtype=dtype_of(backend))
     return [query, key, value]
 
 
 SCENE = Scene(batch=2, heads=3, queries=5, keys=7)
 
 
-def observe(record: dict[str, regard.Observation], scene: Scene = SCENE, **options: object) -> regard.Seen:
-    return regard.observe(*tensors_of(scene), record=record, **options)[1]
+def observe(
+    record: dict[str, regard.Observation], scene: Scene = SCENE, *, backend: str = "reference", **options: object
+) -> regard.Seen:
+    return regard.observe(*tensors_of(scene, backend), record=record, backend=backend, **options)[1]
 
 
 @pytest.mark.parametrize("backend", ABLE)
@@ -52,7 +53,8 @@ def test_formulas(backend: str, data: st.DataObject) -> None:
     scene = data.draw(scenes())
     drawn = data.draw(expressions(scene))
     sees = drawn.matrix(scene)
-    query, key, value = tensors_of(scene)
+    query, key, value = tensors_of(scene, backend)
+    close = close_of(backend)
     index = st.integers(-scene.keys, scene.keys - 1)
     chosen = data.draw(st.lists(index, max_size=3))
     marked = torch.rand(scene.batch, scene.keys) < 0.5
@@ -73,7 +75,9 @@ def test_formulas(backend: str, data: st.DataObject) -> None:
     options = {"mask": drawn.mask, "offset": scene.offsets, "backend": backend, "normalize": normalize}
     context, seen = regard.observe(query, key, value, record=record, **options)
     scores = (query @ key.mT / math.sqrt(3)).tolist()
-    assert torch.equal(context, regard.attend(query, key, value, **options))
+    plain = regard.attend(query, key, value, **options)  # native's plain softmax differs in its last bits
+    assert torch.equal(context, plain) or backend == "native"
+    torch.testing.assert_close(context, plain)
     assert torch.equal(seen.rows, seen.weights[:, :, rows])
     numbers = {j % scene.keys for j in chosen}
     for b in range(scene.batch):
@@ -84,22 +88,22 @@ def test_formulas(backend: str, data: st.DataObject) -> None:
                 weights = seen.weights[b, h, i].tolist()
                 keys = sees[b, h, i].nonzero().flatten().tolist()
                 assert float(seen.maxscore[b, h, i]) == pytest.approx(
-                    max((scores[b][h][i][j] for j in keys), default=-math.inf), **CLOSE
+                    max((scores[b][h][i][j] for j in keys), default=-math.inf), **close
                 )
                 total = sum(weights)
-                assert float(seen.total[b, h, i]) == pytest.approx(total, **CLOSE)
-                assert float(seen.mass[b, h, i]) == pytest.approx(sum(weights[j] for j in numbers), **CLOSE)
+                assert float(seen.total[b, h, i]) == pytest.approx(total, **close)
+                assert float(seen.mass[b, h, i]) == pytest.approx(sum(weights[j] for j in numbers), **close)
                 for name, row in (("marked", b), ("first", 0)):
                     mass = sum(weights[j] for j in range(scene.keys) if marked[row, j])
-                    assert float(seen[name][b, h, i]) == pytest.approx(mass, **CLOSE)
+                    assert float(seen[name][b, h, i]) == pytest.approx(mass, **close)
                 far = sum(weights[j] * abs(j - scene.stand(b, i)) for j in range(scene.keys))
-                assert float(seen.distance[b, h, i]) == pytest.approx(far / total if total else 0.0, **CLOSE)
+                assert float(seen.distance[b, h, i]) == pytest.approx(far / total if total else 0.0, **close)
                 counts[i * height // scene.queries] += 1
                 for j, weight in enumerate(weights):
                     pooled[i * height // scene.queries][j * width // scene.keys] += weight
             expected = [[cell / max(count, 1) for cell in line] for line, count in zip(pooled, counts, strict=True)]
             for found, line in zip(seen.pooled[b, h].tolist(), expected, strict=True):
-                assert found == pytest.approx(line, **CLOSE)
+                assert found == pytest.approx(line, **close)
 
 
 @pytest.mark.parametrize("backend", ABLE)
@@ -117,7 +121,7 @@ def test_formulas(backend: str, data: st.DataObject) -> None:
 )
 def test_gradients_are_those_of_the_weights(item: regard.Observation, backend: str) -> None:
     """Where an observation says that it has one; elsewhere it has none."""
-    query, key, value = (tensor.requires_grad_() for tensor in tensors_of(SCENE))
+    query, key, value = (tensor.requires_grad_() for tensor in tensors_of(SCENE, backend))
     options = {"normalize": regard.Sigmoid(), "mask": regard.Causal(), "offset": 1}
     (result,) = regard.observe(query, key, value, record=[item], backend=backend, **options)[1].values()
     assert result.requires_grad == item.has_gradient
@@ -135,7 +139,7 @@ def test_gradients_are_those_of_the_weights(item: regard.Observation, backend: s
         torch.autograd.grad((reduced * probe).sum(), (query, key)),
         strict=True,
     ):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(one, other)
 
 
 def test_one_can_regularise_on_them() -> None:
@@ -165,8 +169,8 @@ def test_entropy_of_weights_that_do_not_sum_to_one_brings_their_total(
 ) -> None:
     seen = observe({"it": regard.Entropy(), "weights": regard.Weights()}, normalize=normalize, backend=backend)
     assert list(seen) == ["it", "weights", "total"]
-    torch.testing.assert_close(seen.total, seen.weights.sum(-1), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(seen.it, -(seen.weights * seen.weights.log()).sum(-1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(seen.total, seen.weights.sum(-1))
+    torch.testing.assert_close(seen.it, -(seen.weights * seen.weights.log()).sum(-1))
 
 
 def test_total_is_brought_where_it_is_needed_and_once() -> None:

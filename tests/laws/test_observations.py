@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws.scenes import Meaning, Scene, expressions, few, scenes
+from tests.laws.scenes import Meaning, Scene, close_of, dtype_of, expressions, few, scenes
 from torch import Tensor
 
 import regard
@@ -26,9 +26,9 @@ def calls(draw: st.DrawFn) -> tuple[Scene, Meaning, int, float]:
     return scene, draw(expressions(scene)), kv_heads, draw(st.sampled_from((0.3, 1.0, 30.0)))
 
 
-def tensors_of(scene: Scene, kv_heads: int, scale: float) -> list[Tensor]:
-    query = scale * torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=torch.float64)
-    return [query, *torch.randn(2, scene.batch, kv_heads, scene.keys, 3, dtype=torch.float64)]
+def tensors_of(scene: Scene, kv_heads: int, scale: float, dtype: torch.dtype) -> list[Tensor]:
+    query = scale * torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=dtype)
+    return [query, *torch.randn(2, scene.batch, kv_heads, scene.keys, 3, dtype=dtype)]
 
 
 @pytest.mark.parametrize("backend", ABLE)
@@ -36,7 +36,8 @@ def tensors_of(scene: Scene, kv_heads: int, scale: float) -> list[Tensor]:
 @given(call=calls())
 def test_formulas(backend: str, call: tuple[Scene, Meaning, int, float]) -> None:
     scene, drawn, kv_heads, scale = call
-    query, key, value = tensors_of(scene, kv_heads, scale)
+    query, key, value = tensors_of(scene, kv_heads, scale, dtype_of(backend))
+    close = close_of(backend)
     sees = drawn.matrix(scene)
     _, seen = regard.observe(query, key, value, mask=drawn.mask, offset=scene.offsets, record=RECORD, backend=backend)
     received = torch.zeros(scene.batch, scene.heads, scene.keys, dtype=torch.float64)
@@ -49,7 +50,6 @@ def test_formulas(backend: str, call: tuple[Scene, Meaning, int, float]) -> None
                 top = max(scores, default=0.0)
                 total = sum(math.exp(score - top) for score in scores)
                 weights = [math.exp(score - top) / total for score in scores]
-                close = {"rel": 1e-10, "abs": 1e-12}
                 expected = dict(zip(keys, weights, strict=True))
                 got = seen.weights[b, h, i].tolist()
                 assert got == pytest.approx([expected.get(j, 0.0) for j in range(scene.keys)], **close)
@@ -63,29 +63,39 @@ def test_formulas(backend: str, call: tuple[Scene, Meaning, int, float]) -> None
                 padding = 3 - len(strongest)
                 assert seen.topk.keys[b, h, i].tolist() == strongest + [-1] * padding
                 assert seen.topk.weights[b, h, i].tolist() == [got[j] for j in strongest] + [0.0] * padding
-    torch.testing.assert_close(seen.received, received, rtol=1e-10, atol=1e-12)
+    assert seen.received.flatten().tolist() == pytest.approx(received.flatten().tolist(), **close)
 
 
 @pytest.mark.parametrize("backend", ABLE)
 @few
 @given(data=st.data())
 def test_recording_changes_nothing(backend: str, data: st.DataObject) -> None:
-    """The context and its gradients are the same, bit for bit, whatever is recorded."""
+    """The context and its gradients are the same, bit for bit, whatever is recorded.
+
+    On native in all but the last bits: a plain softmax keeps no rows, of which anything could be recorded.
+    """
     scene, drawn, kv_heads, scale = data.draw(calls())
     record = data.draw(st.lists(st.sampled_from(RECORD), min_size=1, unique=True))
-    probe = torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=torch.float64)
+    probe = torch.randn(scene.batch, scene.heads, scene.queries, 3, dtype=dtype_of(backend))
     options = {"mask": drawn.mask, "offset": scene.offsets, "backend": backend}
-    tensors = [tensor.requires_grad_() for tensor in tensors_of(scene, kv_heads, scale)]
+    tensors = [tensor.requires_grad_() for tensor in tensors_of(scene, kv_heads, scale, dtype_of(backend))]
+
+    def check(one: Tensor, other: Tensor) -> None:
+        if backend == "native":
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        else:
+            assert torch.equal(one, other)
+
     plain = regard.attend(*tensors, **options)
     context, seen = regard.observe(*tensors, record=record, **options)
-    assert torch.equal(context, plain)
+    check(context, plain)
     assert list(seen) == [item.name for item in record]
     for one, other in zip(
         torch.autograd.grad((plain * probe).sum(), tensors),
         torch.autograd.grad((context * probe).sum(), tensors),
         strict=True,
     ):
-        assert torch.equal(one, other)
+        check(one, other)
 
 
 def test_they_are_taken_in_float32_from_16_bits() -> None:

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from regard.attention.call import Call
-from regard.attention.masks import Causal
+from regard.attention.masks import Causal, Dense
 from regard.attention.normalizers import Entmax, Entmax15, Hard, Sigmoid, Softmax, Sparsemax, Sum, TopKSoftmax
-from regard.attention.observations import LogSumExp, TopKeys
+from regard.attention.observations import TopKeys
 from regard.attention.padding import shares_keys
 from regard.attention.scores import Score
 from regard.attention.similarities import Kernel
+from regard.attention.spec import MOST_TERMS, knows_observation, knows_term
 from regard.attention.terms import Bias
 from regard.ops import native
 from regard.ops.following import transformed
@@ -30,12 +31,13 @@ class Feature(Enum):
     SOFT_CAP = "a soft cap around a dot product"
     BIAS = "a bias (Bias)"
     POSITION = "terms by position (Alibi, RelativeBias, Near)"
+    OTHER_TERM = f"terms of your own, or more than {MOST_TERMS}"
     TERM_GRADIENT = "the gradient of a term"
     SOFTMAX = "softmax (Softmax)"
     SINK = "softmax with a sink"
     SIGMOID = "sigmoid (Sigmoid)"
-    SPARSE = "sparse normalisers of dot products (Sparsemax, Entmax15)"
-    SPARSE_OTHER = "other sparse normalisers (Entmax, TopKSoftmax; all of them, of scores of another form)"
+    SPARSE = "sparse normalisers (Sparsemax, Entmax15, TopKSoftmax)"
+    ENTMAX = "entmax of any alpha (Entmax)"
     HARD = "hard attention (Hard)"
     SUM = "division by the sum (Sum)"
     OTHER_NORMALIZER = "a normaliser of your own"
@@ -46,8 +48,9 @@ class Feature(Enum):
     VALUE_WIDTH = "values of another width than the keys"
     DROPOUT = "dropout"
     OBSERVE = "observations"
-    LOG_SUM_EXP = "the log-sum-exp of the scores as the only observation (LogSumExp, under softmax)"
+    OTHER_OBSERVATION = "observations of your own"
     LARGE = f"masks and terms on more than {LARGEST:,} pairs"
+    LARGE_PATTERN = f"masks of any pattern but Dense on more than {LARGEST:,} pairs"
     SECOND_DERIVATIVES = "second derivatives"
     HIDDEN_NAN = "NaN where no query may look reaching nothing"
     FLOAT64 = "float64"
@@ -85,16 +88,24 @@ _NATIVE = frozenset(
         Feature.DOT,
         Feature.KERNEL,
         Feature.ADDITIVE,
+        Feature.SOFT_CAP,
+        Feature.BIAS,
+        Feature.POSITION,
+        Feature.TERM_GRADIENT,
         Feature.SOFTMAX,
         Feature.SINK,
+        Feature.SIGMOID,
         Feature.SPARSE,
+        Feature.SUM,
         Feature.SHARED_MASK,
         Feature.MASK,
+        Feature.PATTERN,
         Feature.GROUPED_HEADS,
         Feature.VALUE_WIDTH,
         Feature.DROPOUT,
-        Feature.LOG_SUM_EXP,
+        Feature.OBSERVE,
         Feature.LARGE,
+        Feature.FLOAT16,
         Feature.HIDDEN_NAN,
         Feature.LINEAR_MEMORY,
     }
@@ -120,9 +131,9 @@ _LINEAR = frozenset(
 
 #: The backends, and what each can do; in the order in which `auto` prefers them.
 TABLE: dict[str, frozenset[Feature]] = {
+    "linear": _LINEAR,
     "native": _NATIVE,
     "sdpa": _SDPA,
-    "linear": _LINEAR,
     "streamed": _STREAMED,
     "reference": _REFERENCE,
 }
@@ -135,8 +146,8 @@ _NORMALIZERS: dict[type, Feature] = {
     Sigmoid: Feature.SIGMOID,
     Sparsemax: Feature.SPARSE,
     Entmax15: Feature.SPARSE,
-    Entmax: Feature.SPARSE_OTHER,
-    TopKSoftmax: Feature.SPARSE_OTHER,
+    TopKSoftmax: Feature.SPARSE,
+    Entmax: Feature.ENTMAX,
     Hard: Feature.HARD,
     Sum: Feature.SUM,
 }
@@ -155,18 +166,20 @@ def needs(call: Call) -> frozenset[Feature]:
         _form(score): True,
         Feature.SOFT_CAP: score.form is not None and score.capped,
         Feature.BIAS: any(isinstance(term, Bias) for term in terms),
-        Feature.POSITION: any(not isinstance(term, Bias) for term in terms),
+        Feature.POSITION: any(knows_term(term) and not isinstance(term, Bias) for term in terms),
+        Feature.OTHER_TERM: len(terms) > MOST_TERMS or not all(knows_term(term) for term in terms),
         Feature.TERM_GRADIENT: torch.is_grad_enabled() and any(term.learns for term in terms),
-        _normalizer(normalize, score): True,
+        _normalizer(normalize): True,
         Feature.SHARED_MASK: call.mask is not None and shared,
         Feature.MASK: not shared and intervals,
         Feature.PATTERN: not intervals,
         Feature.GROUPED_HEADS: place.heads != call.value.shape[1],
         Feature.VALUE_WIDTH: call.value.shape[-1] != call.query.shape[-1],
         Feature.DROPOUT: call.dropout > 0.0,
-        Feature.OBSERVE: bool(call.record) and not _softmax_knows(call),
-        Feature.LOG_SUM_EXP: bool(call.record) and _softmax_knows(call),
+        Feature.OBSERVE: bool(call.record),
+        Feature.OTHER_OBSERVATION: not all(knows_observation(item) for item in call.record.values()),
         Feature.LARGE: large and (bool(terms) or not bare),
+        Feature.LARGE_PATTERN: large and not intervals and not isinstance(call.mask, Dense),
         Feature.FLOAT64: call.query.dtype == torch.float64,
         Feature.FLOAT16: call.query.dtype == torch.float16,
         Feature.ACCELERATOR: call.query.device.type != "cpu",
@@ -176,23 +189,15 @@ def needs(call: Call) -> frozenset[Feature]:
     return frozenset(feature for feature, needed in asked.items() if needed)
 
 
-def _softmax_knows(call: Call) -> bool:
-    """Whether what is recorded is what softmax has to compute in any case."""
-    softmax = isinstance(call.normalize, Softmax) and call.normalize.temperature == 1.0
-    return softmax and all(isinstance(item, LogSumExp) for item in call.record.values())
-
-
 def _form(score: Score) -> Feature:
     if isinstance(score, Kernel):
         return Feature.KERNEL
     return {"dot": Feature.DOT, "additive": Feature.ADDITIVE, None: Feature.PAIRS}[score.form]
 
 
-def _normalizer(normalize: object, score: Score) -> Feature:
+def _normalizer(normalize: object) -> Feature:
     if isinstance(normalize, Softmax):
         return Feature.SOFTMAX if normalize.sink is None else Feature.SINK
-    if isinstance(normalize, Sparsemax | Entmax15) and score.form != "dot":
-        return Feature.SPARSE_OTHER
     return _NORMALIZERS.get(type(normalize), Feature.OTHER_NORMALIZER)
 
 

@@ -207,16 +207,18 @@ class Mass(Observation):
         if keys.ndim != 1 or any(not -place.keys <= number < place.keys for number in numbers):
             raise ValueError(f"{self!r} chooses keys that are not among the {place.keys} of the call")
 
+    def chosen(self, place: Place) -> Bool[Tensor, "rows keys"]:
+        """Whether each key is one of them; rows is 1 where all batch rows agree."""
+        keys = torch.as_tensor(self.keys).to(place.device)
+        if keys.dtype == torch.bool:
+            return torch.atleast_2d(keys)
+        chosen = torch.zeros(1, place.keys, dtype=torch.bool, device=place.device)
+        chosen[:, keys.to(torch.int64)] = True
+        return chosen
+
     def of(self, matrices: Matrices) -> Float[Tensor, "batch heads queries"]:
-        keys, place, weights = torch.as_tensor(self.keys), matrices.place, matrices.weights
-        if keys.dtype != torch.bool:
-            chosen = torch.zeros(place.keys, dtype=torch.bool, device=weights.device)
-            chosen[keys.to(weights.device, torch.int64)] = True
-        else:
-            chosen = (
-                place.cut_rows(torch.atleast_2d(keys.to(weights.device))[:, None, None]) if keys.ndim == 2 else keys
-            )
-        return weights.masked_fill(~chosen.to(weights.device), 0.0).sum(-1)
+        chosen = matrices.place.cut_rows(self.chosen(matrices.place)[:, None, None])
+        return matrices.weights.masked_fill(~chosen, 0.0).sum(-1)
 
 
 @dataclass(frozen=True)

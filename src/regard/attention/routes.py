@@ -14,7 +14,7 @@ from regard.attention.lowering import DotScores
 from regard.attention.masks import Mask
 from regard.attention.scores import Dot, ScaledDot, Score
 from regard.attention.watching import current
-from regard.ops.attention import Constants, constants, contiguous_pairs
+from regard.ops.attention import TYPES, Constants, constants, contiguous_pairs
 from regard.ops.following import followed, transformed
 from regard.ops.native import ABSENT
 
@@ -56,9 +56,11 @@ def find(key: Key | None) -> Route | None:
 
 
 def remember(key: Key, call: Call) -> None:
-    """A call that ran on `native`."""
+    """A call that ran on `native`, if it is one for the kernels of plain softmax as it is."""
     scores, mask = call.lowered, call.lowered_mask
     assert isinstance(scores, DotScores)
+    if call.query.dtype not in TYPES or not (mask is None or mask.everything or mask.bounds is not None):
+        return
     bounds = contiguous_pairs(None if mask is None or mask.everything else mask.bounds)
     if len(_routes) >= KEPT:
         _routes.pop(next(iter(_routes)), None)  # another thread may have been faster

@@ -15,10 +15,11 @@ from regard.ops.once import Once
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 Constants = tuple[Any, ...]
-_FLOATS: dict[str, Any] = {
-    "dtype": torch.float32,
-    "device": "cpu",
-}  # whatever torch's defaults are: a kernel writes there
+
+
+def floats() -> dict[str, Any]:
+    """What a kernel writes to, whatever torch's defaults are."""
+    return {"dtype": torch.float32, "device": "cpu"}
 
 
 def attention_and_logsumexp(
@@ -61,7 +62,6 @@ def constants(
     scale: float,
     dropout: float,
     seed: int,
-    power: int = 0,
 ) -> Constants:
     """What of a call is the same for all tensors of these sizes, as csrc/bindings/module.cpp reads it."""
     batch, heads, queries, width = query.shape
@@ -71,7 +71,6 @@ def constants(
         intervals = (bounds.data_ptr(), *strides, bounds.shape[3])
     return (
         TYPES[query.dtype],
-        power,
         scale,
         seed & 0xFFFFFFFFFFFFFFFF,
         round(dropout * 2**32),
@@ -115,7 +114,8 @@ class _Attention(torch.autograd.Function):
         return *found, None, None
 
 
-def _where(tensor: Tensor) -> tuple[int, ...]:
+def where(tensor: Tensor) -> tuple[int, ...]:
+    """The address and the strides of a tensor."""
     return (tensor.data_ptr(), *tensor.stride())
 
 
@@ -123,18 +123,18 @@ def forward_pass(
     query: Tensor, key: Tensor, value: Tensor, given: Constants, *, keep: bool, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """The context, in float32, and where it is to be kept the log-sum-exp; `weight` is an additive score's."""
-    batch, heads, _, queries, _, _, value_width = given[6]
-    context = torch.empty(batch, queries, heads, value_width, **_FLOATS).transpose(1, 2)
-    planes = (2,) if given[1] > 0 else ()  # sparse normalisers keep two numbers a query
-    logsumexp = torch.empty(*planes, batch, heads, queries, **_FLOATS) if keep else None
+    batch, heads, _, queries, _, _, value_width = given[5]
+    context = torch.empty(batch, queries, heads, value_width, **floats()).transpose(1, 2)
+    logsumexp = torch.empty(batch, heads, queries, **floats()) if keep else None
     module().forward(
         torch.get_num_threads(),
         given,
-        _where(query),
-        _where(key),
-        _where(value),
+        where(query),
+        where(key),
+        where(value),
         0 if weight is None else weight.data_ptr(),
-        _where(context),
+        None,
+        where(context),
         0 if logsumexp is None else logsumexp.data_ptr(),
     )
     return context, logsumexp
@@ -152,27 +152,53 @@ def backward_pass(
     weight: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Gradients of query, key and value, and of the weight where there is one; from those of what came out of it."""
-    gradient = torch.zeros_like(context, dtype=query.dtype) if gradient is None else gradient.to(query.dtype)
-    logsumexp_gradient = None if logsumexp_gradient is None else logsumexp_gradient.contiguous()
-    native, threads = module(), torch.get_num_threads()
-    batch, heads, kv_heads, queries, keys, width, value_width = given[6]
-    parts, padded, padded_value = native.plan(threads, batch, heads, kv_heads, queries, width, value_width)
+    if gradient is None:
+        gradient = torch.zeros_like(context, dtype=query.dtype)
+    if logsumexp_gradient is not None:
+        logsumexp_gradient = logsumexp_gradient.contiguous()
+    batch, heads, kv_heads, queries, _, width, value_width = given[5]
+    threads = torch.get_num_threads()
+    plan = module().plan(threads, batch, heads, kv_heads, queries, width, value_width)
+    kept = context, logsumexp, logsumexp_gradient
+    *found, of_weight = backward_call(plan, threads, given, gradient, query, key, value, kept=kept, weight=weight)
+    return (*found,) if of_weight is None else (*found, of_weight)
+
+
+def backward_call(
+    plan: tuple[int, int, int],
+    threads: int,
+    given: Constants,
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    weight: Tensor | None,
+    kept: tuple[Tensor, Tensor, Tensor | None] | None = None,
+    rows: tuple[Any, ...] | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The backward pass of softmax, for which context and log-sum-exp were `kept`, or of `rows` (`ops.rows`)."""
+    batch, heads, kv_heads, _, keys, width, value_width = given[5]
+    parts, padded, padded_value = plan
+    gradient = gradient.to(query.dtype)
+    context, logsumexp, logsumexp_gradient = (None, None, None) if kept is None else kept
     query_gradient = torch.empty_like(query)
-    key_gradient = torch.empty(batch, kv_heads, parts, keys, padded, **_FLOATS)
-    value_gradient = torch.empty(batch, kv_heads, parts, keys, padded_value, **_FLOATS)
-    weight_gradient = None if weight is None else torch.empty(batch, heads, parts, width, **_FLOATS)
-    native.backward(
+    key_gradient = torch.empty(batch, kv_heads, parts, keys, padded, **floats())
+    value_gradient = torch.empty(batch, kv_heads, parts, keys, padded_value, **floats())
+    weight_gradient = None if weight is None else torch.empty(batch, heads, parts, width, **floats())
+    module().backward(
         threads,
         given,
-        _where(query),
-        _where(key),
-        _where(value),
+        where(query),
+        where(key),
+        where(value),
         0 if weight is None else weight.data_ptr(),
-        _where(context),
-        _where(gradient),
-        logsumexp.data_ptr(),
+        rows,
+        (0, 0, 0, 0, 0) if context is None else where(context),
+        where(gradient),
+        0 if logsumexp is None else logsumexp.data_ptr(),
         0 if logsumexp_gradient is None else logsumexp_gradient.data_ptr(),
-        _where(query_gradient),
+        where(query_gradient),
         key_gradient.data_ptr(),
         value_gradient.data_ptr(),
         0 if weight_gradient is None else weight_gradient.data_ptr(),
@@ -180,8 +206,13 @@ def backward_pass(
         padded,
         padded_value,
     )
-    found = query_gradient, _total(key_gradient, width, key.dtype), _total(value_gradient, value_width, key.dtype)
-    return found if weight_gradient is None else (*found, weight_gradient.sum((0, 2)))
+    of_weight = None if weight_gradient is None else weight_gradient.sum((0, 2))
+    return (
+        query_gradient,
+        _total(key_gradient, width, key.dtype),
+        _total(value_gradient, value_width, key.dtype),
+        of_weight,
+    )
 
 
 def _total(parts: Tensor, width: int, dtype: torch.dtype) -> Tensor:

@@ -1,74 +1,98 @@
-"""The project's own kernels for CPUs (csrc), in both passes: dot and additive scores, softmax and sparse weights."""
+"""The project's own kernels for CPUs (csrc), in both passes.
 
-from dataclasses import replace
+Softmax of bare scores has kernels that never keep a row of weights; all else runs on those that keep the rows of a few
+queries at a time.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from regard.attention.call import Call
 from regard.attention.lowering import AdditiveScores, DotScores
-from regard.attention.normalizers import Entmax15, Softmax, Sparsemax
-from regard.attention.observations import TopKeys
+from regard.attention.normalizers import Softmax
+from regard.attention.observations import LogSumExp, TopKeys
 from regard.attention.scores import Dot, ScaledDot
+from regard.attention.spec import describe, results
 from regard.attention.steps import clean
 from regard.ops.additive import additive_attention
-from regard.ops.attention import attention_and_logsumexp
-from regard.ops.sparse import sparse_attention
+from regard.ops.attention import TYPES, attention_and_logsumexp
+from regard.ops.rows import row_attention
 
 
 def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
-    """The context; of what can be recorded, the log-sum-exp alone."""
-    if isinstance(call.normalize, Sparsemax | Entmax15):
-        return _sparse(call, 1 if isinstance(call.normalize, Sparsemax) else 2).to(call.query.dtype), {}
-    assert isinstance(call.normalize, Softmax)  # `capabilities` has seen to it
-    context, logsumexp = _softmax(call, 1.0 / call.normalize.temperature)
-    sink = call.normalize.sink
-    if sink is not None:  # one more key, whose value is zero: it takes its share of every weight
-        context = context * torch.sigmoid(logsumexp - sink.float().view(1, -1, 1)).unsqueeze(-1)
-    return context.to(call.query.dtype), dict.fromkeys(call.record, logsumexp)
+    """The context, and what was asked to be recorded."""
+    context, seen = _softmax(call) if _is_bare(call) else _rows(call)
+    return context.to(call.query.dtype), seen
 
 
-def _softmax(call: Call, factor: float) -> tuple[Tensor, Tensor]:
-    """Context and log-sum-exp under softmax of `factor` times the scores."""
-    bounds = _bounds(call)
-    if call.score.form != "additive":
-        scores, value = _products(call)
-        context, logsumexp = attention_and_logsumexp(
-            scores.query, scores.key, value, bounds, scores.scale * factor, call.dropout, call.seed
-        )
-        # What is the same for all keys of a query changes no weight, but it is in the scores.
-        return context, logsumexp if scores.row is None else logsumexp + factor * scores.row.squeeze(-1)
-    query, key, value, _ = clean(call)
-    hidden = call.score.lower(query, key, call.prepared, call.place)
-    assert isinstance(hidden, AdditiveScores)
-    weight = hidden.weight.float()
-    return additive_attention(hidden.query, hidden.key, value, weight, bounds, factor, call.dropout, call.seed)
+def _is_bare(call: Call) -> bool:
+    """Whether a call is a softmax of bare scores of which nothing is recorded but their log-sum-exp."""
+    normalize, mask = call.normalize, call.lowered_mask
+    return (
+        isinstance(normalize, Softmax)
+        and not call.score.terms()
+        and not call.score.capped
+        and (mask is None or mask.bounds is not None or mask.everything)
+        and all(type(item) is LogSumExp and normalize.temperature == 1.0 for item in call.record.values())
+    )
 
 
-def _sparse(call: Call, power: int) -> Tensor:
-    """The context under sparsemax (power 1) or 1.5-entmax (power 2), in float32."""
-    scores, value = _products(call)
-    query, key, value = scores.query.float(), scores.key.float(), value.float()
-    return sparse_attention(query, key, value, _bounds(call), scores.scale, power, call.dropout, call.seed)
+def _softmax(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
+    normalize, (query, key, value, scores) = call.normalize, _lowered(call)
+    assert isinstance(normalize, Softmax)
+    factor, options = 1.0 / normalize.temperature, (_bounds(call), call.dropout, call.seed)
+    bounds, dropout, seed = options
+    if isinstance(scores, AdditiveScores):
+        weight = scores.weight.float()
+        context, logsumexp = additive_attention(query, key, value, weight, bounds, factor, dropout, seed)
+    else:
+        for (
+            term
+        ) in scores.terms:  # one number a key, as a Gaussian has: one more feature of it, of which queries have 1
+            ones = query.new_full((*query.shape[:-1], 1), 1.0 / scores.scale)
+            column = term.matrix(call.place)[:, :: query.shape[1] // key.shape[1]].mT
+            query, key = torch.cat((query, ones), -1), torch.cat((key, column), -1)
+        context, logsumexp = attention_and_logsumexp(query, key, value, bounds, scores.scale * factor, dropout, seed)
+        if (
+            scores.row is not None
+        ):  # what is the same for all keys of a query changes no weight, but it is in the scores
+            logsumexp = logsumexp + factor * scores.row.squeeze(-1)
+    if normalize.sink is not None:  # one more key, whose value is zero: it takes its share of every weight
+        context = context * torch.sigmoid(logsumexp - normalize.sink.float().view(1, -1, 1)).unsqueeze(-1)
+    return context, dict.fromkeys(call.record, logsumexp)
+
+
+def _rows(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
+    query, key, value, scores = _lowered(call)
+    spec, extras = describe(call, scores)
+    weight, scale = None, 1.0
+    if isinstance(scores, AdditiveScores):
+        weight = scores.weight.float()
+    else:
+        scale = scores.scale
+    context, seen = row_attention(
+        query, key, value, weight, _bounds(call), spec, extras, scale, call.dropout, call.seed
+    )
+    return context, results(call, seen)
 
 
 def _bounds(call: Call) -> Tensor | None:
     return None if call.lowered_mask is None else call.lowered_mask.bounds
 
 
-def _products(call: Call) -> tuple[DotScores, Tensor]:
-    """The scores as products of queries and keys and nothing else, and the values."""
-    if isinstance(call.score, Dot | ScaledDot):
-        scores = call.lowered
-        assert isinstance(scores, DotScores)
-        return scores, call.value
-    # What is projected is kept in float32, and what nobody may see has no part in the gradients of the projection.
-    query, key, value, _ = clean(call)
-    scores = call.score.lower(query, key, call.prepared, call.place)
-    assert isinstance(scores, DotScores)
-    for term in scores.terms:  # one number a key, as a Gaussian has: one more feature of it, of which queries have 1
-        query, key = scores.query, scores.key
-        ones = query.new_full((*query.shape[:-1], 1), 1.0 / scores.scale)
-        column = term.matrix(call.place)[:, :: query.shape[1] // key.shape[1]].mT
-        scores = replace(scores, query=torch.cat((query, ones), -1), key=torch.cat((key, column), -1))
-    return scores, value
+def _lowered(call: Call) -> tuple[Tensor, Tensor, Tensor, DotScores | AdditiveScores]:
+    """Queries, keys and values as a kernel takes them, and the scores without the terms of a `WithTerm`."""
+    score: Any = call.score
+    while hasattr(score, "term"):
+        score = score.score
+    plain = score.score if score.capped and hasattr(score, "score") else score
+    if isinstance(plain, Dot | ScaledDot) and call.query.dtype in TYPES:
+        query, key, value = call.query, call.key, call.value
+    else:
+        # What is projected is kept in float32, and what nobody may see has no part in the gradients of the projection.
+        query, key, value, _ = clean(call)
+    scores = score.lower(query, key, call.prepared, call.place)
+    assert isinstance(scores, DotScores | AdditiveScores)
+    return scores.query, scores.key, value, scores
