@@ -5,7 +5,6 @@
     python benchmarks/attention.py --window --picture window.png  # a window of 256 keys, by length
     python benchmarks/attention.py --calls                        # what a call costs that computes next to nothing
     python benchmarks/attention.py --additive                     # Bahdanau's score, beside eager and torch.compile
-    python benchmarks/attention.py --sparse                       # sparsemax and 1.5-entmax, beside the entmax package
 
 GF/s are useful operations: 4 n m d a head forward and 14 forward and backward, of causal masks half. "of peak" is
 beside what multiply-add reaches in registers alone, measured in the same run.
@@ -214,39 +213,6 @@ def additive(rounds: int) -> None:
         print(f"| {batch}, {length} | {what} | {which} | {found['native']:.2f} | {ratios} |", flush=True)
 
 
-def sparse(rounds: int) -> None:
-    """Beside the `entmax` package on materialised scores: its full sort, and the partial one of the 100 highest."""
-    import entmax
-
-    shape = (1, 8, 2048, 64)
-    tensors = tensors_of(*shape, torch.float32)
-    print(f"\n{torch.get_num_threads()} threads, {shape}, float32, medians of {rounds}\n")
-    print("| normaliser | pass | native ms | x softmax on native | x package | x package, k=100 |")
-    print("|---|---|---|---|---|---|")
-    kinds = ((regard.Sparsemax(), entmax.sparsemax), (regard.Entmax15(), entmax.entmax15))
-    for (normalize, package), backward in product(kinds, (False, True)):
-
-        def packaged(
-            query: Tensor, key: Tensor, value: Tensor, k: int | None, package: Callable[..., Tensor] = package
-        ) -> Tensor:
-            found: Tensor = package(query @ key.mT / shape[-1] ** 0.5, dim=-1, k=k) @ value
-            return found
-
-        rivals: dict[str, Callable[..., Tensor]] = {
-            "native": lambda q, k, v, normalize=normalize: regard.attend(
-                q, k, v, normalize=normalize, backend="native"
-            ),
-            "softmax": lambda q, k, v: regard.attend(q, k, v, backend="native"),
-            "sorted": partial(packaged, k=None),
-            "partly": partial(packaged, k=100),
-        }
-        runs = {name: passes(attend, tensors, backward=backward) for name, attend in rivals.items()}
-        found = {name: median(times) for name, times in interleaved(runs, rounds=rounds, warmup=1).items()}
-        ratios = " | ".join(f"{found[name] / found['native']:.1f}" for name in ("softmax", "sorted", "partly"))
-        which = "fwd+bwd" if backward else "fwd"
-        print(f"| {normalize!r} | {which} | {1e3 * found['native']:.1f} | {ratios} |", flush=True)
-
-
 def calls(rounds: int) -> None:
     """(1, 2, 8, 16): what remains is the call."""
     tensors, times = tensors_of(1, 2, 8, 16, torch.float32), 500
@@ -281,7 +247,6 @@ def main() -> None:
     parser.add_argument("--window", action="store_true")
     parser.add_argument("--calls", action="store_true")
     parser.add_argument("--additive", action="store_true")
-    parser.add_argument("--sparse", action="store_true")
     parser.add_argument("--picture", help="a PNG file for --window")
     options = parser.parse_args()
     print(f"{machine()}, kernels {native.in_use()}")
@@ -296,8 +261,6 @@ def main() -> None:
             calls(options.rounds)
         elif options.additive:
             additive(options.rounds)
-        elif options.sparse:
-            sparse(options.rounds)
         else:
             for dtype in options.dtypes:
                 shapes(options.rounds, getattr(torch, dtype))

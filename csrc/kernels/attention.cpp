@@ -36,7 +36,7 @@ void forward_task(const void* given, std::int64_t index, float* room) {
 }
 
 // Every parts-th group of a head, in order: what is added up over queries has a place for each part.
-template <typename T, typename Score>
+template <typename Score>
 void rows_forward_task(const void* given, std::int64_t index, float* room) {
   const Forward& task = *static_cast<const Forward*>(given);
   const AttentionForward& call = task.call;
@@ -45,13 +45,12 @@ void rows_forward_task(const void* given, std::int64_t index, float* room) {
     const std::int64_t first = g * task.queries, left = call.queries - first;
     const Group group{head / call.heads, head % call.heads, head % call.heads / (call.heads / call.kv_heads), first,
                       left < task.queries ? (int)left : task.queries};
-    rows_forward<T, Score>(call, group, (int)part, room);
+    rows_forward<Score>(call, group, (int)part, room);
   }
 }
 
 typedef Products<float> Singles;
 typedef Products<Half> Halves;
-typedef Products<Half, float> Widened;  // as rows have them
 
 Status rows_forward(const AttentionForward& call) noexcept {
   const int queries = queries_of_a_group(call, call.width + call.value_width + call.keys);
@@ -59,9 +58,8 @@ Status rows_forward(const AttentionForward& call) noexcept {
   const auto run = [&](Task each, std::int64_t room) {
     return run_parallel(call.threads, call.batch * call.heads * call.rows->parts, (std::size_t)room, each, &task);
   };
-  if (call.weight) return run(rows_forward_task<float, Additive>, rows_forward_room<Additive>(call, queries));
-  if (call.type == Type::float32) return run(rows_forward_task<float, Singles>, rows_forward_room<Singles>(call, queries));
-  return run(rows_forward_task<Half, Widened>, rows_forward_room<Widened>(call, queries));
+  return call.weight ? run(rows_forward_task<Additive>, rows_forward_room<Additive>(call, queries))
+                     : run(rows_forward_task<Singles>, rows_forward_room<Singles>(call, queries));
 }
 
 Status forward(const AttentionForward& call) noexcept {
@@ -120,13 +118,13 @@ void backward_any(const AttentionBackward& call, const Group& group, int, float*
   for (int i = 0; i < group.queries; ++i)
     backward_group<T, Score>(call, group.query(i), key_gradient, value_gradient, weight_gradient, room);
 }
-template <typename T, typename Score>
+template <typename Score>
 void rows_backward_any(const AttentionBackward& call, const Group& group, int part, float* key_gradient, float* value_gradient,
                        float* weight_gradient, float* room) {
-  if (all_finite<T>(call, group))
-    return rows_backward_group<T, Score>(call, group, part, false, key_gradient, value_gradient, weight_gradient, room);
+  if (all_finite<float>(call, group))
+    return rows_backward_group<Score>(call, group, part, false, key_gradient, value_gradient, weight_gradient, room);
   for (int i = 0; i < group.queries; ++i)
-    rows_backward_group<T, Score>(call, group.query(i), part, true, key_gradient, value_gradient, weight_gradient, room);
+    rows_backward_group<Score>(call, group.query(i), part, true, key_gradient, value_gradient, weight_gradient, room);
 }
 
 typedef void BackwardGroup(const AttentionBackward&, const Group&, int part, float*, float*, float*, float*);
@@ -176,9 +174,8 @@ Status backward(const AttentionBackward& call) noexcept {
   const std::int64_t tasks = (by_batch ? call.batch : 1) * (by_head ? call.kv_heads : 1) * call.parts;
   const auto run = [&](Task each, std::int64_t room) { return run_parallel(call.threads, tasks, (std::size_t)room, each, &task); };
   if (call.rows) {
-    if (call.weight) return run(backward_task<rows_backward_any<float, Additive>>, rows_backward_room<Additive>(call, queries));
-    if (call.type == Type::float32) return run(backward_task<rows_backward_any<float, Singles>>, rows_backward_room<Singles>(call, queries));
-    return run(backward_task<rows_backward_any<Half, Widened>>, rows_backward_room<Widened>(call, queries));
+    return call.weight ? run(backward_task<rows_backward_any<Additive>>, rows_backward_room<Additive>(call, queries))
+                       : run(backward_task<rows_backward_any<Singles>>, rows_backward_room<Singles>(call, queries));
   }
   if (call.weight) return run(backward_task<backward_any<float, Additive>>, backward_room<Additive>(call, queries));
   if (call.type == Type::float32) return run(backward_task<backward_any<float, Singles>>, backward_room<Singles>(call, queries));

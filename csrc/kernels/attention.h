@@ -73,6 +73,7 @@ struct Observation {
 };
 
 // Attention whose rows of weights are kept as a whole for some queries at a time: any normaliser, any term, any observation.
+// Tensors are of float32.
 struct Rows {
   enum Normalizer : int { softmax = 0, sigmoid = 1, sparsemax = 2, entmax15 = 3, sum = 4 } normalizer;
   float cap;                   // scores become cap tanh(score / cap), before terms are added; 0: they do not

@@ -6,9 +6,9 @@
 namespace regard::REGARD_ISA {
 
 // How the passes know a score. Of a tensor's type T, in words of its product.
-template <typename T, typename W = typename WordOf<T>::type>
+template <typename T>
 struct Products {
-  typedef W Word;
+  typedef typename WordOf<T>::type Word;
   const Matrix<const T> query, key;
   const int width, padded;
   const bool again;  // whether keys are read by many blocks

@@ -95,10 +95,10 @@ static std::int64_t rows_forward_room(const Attention& call, int queries) {
 }
 
 // The contexts of a group; false where one is no finite number. Records what is to be recorded unless it `observes` nothing.
-template <typename T, typename Score>
+template <typename Score>
 static bool rows_forward_group(const AttentionForward& call, const Group& group, int part, bool exact, bool observes, float* room) {
   const int value_width = (int)call.value_width;
-  const Matrix<const T> value(call.value, group.batch, group.kv_head);
+  const Matrix<const float> value(call.value, group.batch, group.kv_head);
   const Matrix<float> context(call.context, group.batch, group.head);
   const auto take = [&room](std::int64_t numbers) {
     float* taken = room;
@@ -155,17 +155,17 @@ static bool rows_forward_group(const AttentionForward& call, const Group& group,
 }
 
 // As it is fast; and a query at a time where a value that some may not see is no finite number, or one would be left out.
-template <typename T, typename Score>
+template <typename Score>
 static void rows_forward(const AttentionForward& call, const Group& group, int part, float* room) {
   bool plain = true;
   if (Normalizer::gathers(*call.rows)) {
     const Reached reached(call, group);
-    const Matrix<const T> value(call.value, group.batch, group.kv_head);
+    const Matrix<const float> value(call.value, group.batch, group.kv_head);
     for (int r = 0; r < reached.count; ++r) plain &= finite(value, reached.ranges[r].first, reached.ranges[r].last, (int)call.value_width);
   }
-  if (plain && rows_forward_group<T, Score>(call, group, part, false, true, room)) return;
+  if (plain && rows_forward_group<Score>(call, group, part, false, true, room)) return;
   for (int i = 0; i < group.queries; ++i)
-    rows_forward_group<T, Score>(call, group.query(i), part, true, !plain, room);
+    rows_forward_group<Score>(call, group.query(i), part, true, !plain, room);
 }
 
 }  // namespace regard::REGARD_ISA

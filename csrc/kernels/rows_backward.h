@@ -47,14 +47,14 @@ static std::int64_t rows_backward_room(const AttentionBackward& call, int querie
          KEYS * (2 * call.width + call.value_width + call.padded_width + call.padded_value_width);
 }
 
-template <typename T, typename Score>
+template <typename Score>
 static void rows_backward_group(const AttentionBackward& call, const Group& group, int part, bool exact, float* key_gradient,
                                 float* value_gradient, float* weight_gradient, float* room) {
   const Rows& rows = *call.rows;
   const int width = (int)call.width, value_width = (int)call.value_width;
   const int padded = (int)call.padded_width, padded_value = (int)call.padded_value_width;
-  const Matrix<const T> value(call.value, group.batch, group.kv_head), gradient(call.context_gradient, group.batch, group.head);
-  const Matrix<T> query_gradient(call.query_gradient, group.batch, group.head);
+  const Matrix<const float> value(call.value, group.batch, group.kv_head), gradient(call.context_gradient, group.batch, group.head);
+  const Matrix<float> query_gradient(call.query_gradient, group.batch, group.head);
   const bool drops = call.dropout.threshold > 0, of_log_sum_exp = derives_log_sum_exp(rows);
   const auto take = [&room](std::int64_t numbers) {
     float* taken = room;

@@ -25,7 +25,7 @@ from regard.attention.observations import (
     Weights,
 )
 from regard.attention.terms import Alibi, Bias, Clipped, Grid, Near, RelativeBias, T5Buckets, Term
-from regard.ops import rows
+from regard.ops import spec as rows
 
 _KINDS = {
     TopK: "top_k",

@@ -5,10 +5,8 @@ A `Spec` says what is computed: any normaliser, terms and observations; the tens
 graphs, and take a spec as text.
 """
 
-from ast import literal_eval
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,82 +15,21 @@ from regard.ops.attention import backward_call, constants, contiguous_pairs, flo
 from regard.ops.following import followed
 from regard.ops.native import module
 from regard.ops.once import Once
-
-NORMALIZERS = {"softmax": 0, "sigmoid": 1, "sparsemax": 2, "entmax15": 3, "sum": 4}
-TERMS = {"bias": 0, "hidden": 1, "alibi": 2, "relative": 3, "near": 4}
-OBSERVATIONS = {
-    "top_k": 0,
-    "entropy": 1,
-    "received": 2,
-    "log_sum_exp": 3,
-    "max_score": 4,
-    "mass": 5,
-    "distance": 6,
-    "pooled": 7,
-    "rows": 8,
-}
-DERIVED = ("entropy", "received", "log_sum_exp", "mass", "rows")  # observations with a gradient
-MOST_TERMS, MOST_OBSERVATIONS = 8, 32
-NONE = -1  # no tensor
-_NOWHERE: tuple[int, ...] = (0, 0, 0, 0, 0)
-
-
-class Term(NamedTuple):
-    """What is added to scores; tensors are numbers of extras.
-
-    bias: `(batch, heads, queries, keys)` in float32, each size 1 or whole. hidden: such booleans, False hides a pair.
-    alibi: slopes `(heads,)`. relative: a table `(heads, span)` by displacement, the first of `low`. near: the centers
-    `(batch, heads, queries)`, and as `factor` 1 / (2 sigma^2). Positions are int32, `(1 or batch, length)`.
-    """
-
-    kind: str
-    tensor: int
-    query_positions: int = NONE
-    key_positions: int = NONE
-    low: int = 0
-    factor: float = 0.0
-
-
-class Observation(NamedTuple):
-    """What is recorded; tensors are numbers of extras.
-
-    top_k: `first` keys. pooled: `first` rows and `second` columns. mass: `chosen` is float32, `(1 or batch, keys)`; all
-    keys without. distance: positions. rows: `indices` are int64, `(first,)`.
-    """
-
-    kind: str
-    first: int = 0
-    second: int = 0
-    chosen: int = NONE
-    query_positions: int = NONE
-    key_positions: int = NONE
-    indices: int = NONE
-
-
-class Spec(NamedTuple):
-    """A call: `number` is the extra with the sink of a softmax or the bias of a sigmoid, `(heads,)` or `(1,)`."""
-
-    normalizer: str
-    cap: float = 0.0  # of scores, before terms are added; 0: none
-    factor: float = 1.0  # of the scores of a softmax
-    highest: int = 0  # a softmax of the highest scores alone; 0: of all
-    number: int = NONE
-    terms: tuple[Term, ...] = ()
-    observations: tuple[Observation, ...] = ()
-
+from regard.ops.spec import (
+    NONE,
+    Observation,
+    Spec,
+    Term,
+    have_gradients,
+    observation_arguments,
+    row_arguments,
+    shape_of,
+    spec_of,
+    term_arguments,
+    written,
+)
 
 _Call = tuple[Spec, float, float, int]  # with scale, dropout and seed
-
-
-@lru_cache(maxsize=256)
-def _read(text: str) -> Spec:
-    spec = Spec(*literal_eval(text))
-    terms, observations = (Term(*term) for term in spec.terms), (Observation(*one) for one in spec.observations)
-    return spec._replace(terms=tuple(terms), observations=tuple(observations))
-
-
-def _written(spec: Spec) -> str:
-    return repr((*spec[:5], tuple(map(tuple, spec.terms)), tuple(map(tuple, spec.observations))))
 
 
 def row_attention(
@@ -112,15 +49,15 @@ def row_attention(
     Gradients are those of query, key, value, weight, biases, tables, centers, and of the number of the normaliser.
 
     Args:
-        query, key, value, bounds, scale, dropout, seed: as for `ops.attention.attention_and_logsumexp`.
-        weight: `(heads, width)` of an additive score, whose tensors are float32; None: scores are products.
+        query, key, value, bounds, scale, dropout, seed: as for `ops.attention.attention_and_logsumexp`, in float32.
+        weight: `(heads, width)` of an additive score; None: scores are products.
         spec, extras: see there.
     """
     weight = None if weight is None else weight.contiguous()
     if followed(query, key, value, *extras) or (weight is not None and followed(weight)):
         given = seed if isinstance(seed, Tensor) else torch.tensor(seed, dtype=torch.int64)
         context, *seen = forward_operator(
-            query, key, value, weight, bounds, list(extras), _written(spec), scale, dropout, given
+            query, key, value, weight, bounds, list(extras), written(spec), scale, dropout, given
         )
     else:
         assert not isinstance(seed, Tensor)
@@ -146,7 +83,7 @@ class _Rows(torch.autograd.Function):
         ctx.call, ctx.bounds = call, bounds
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(
-            *(tensor for tensor, derived in zip(seen, _derived(call[0]), strict=True) if not derived)
+            *(tensor for tensor, derived in zip(seen, have_gradients(call[0]), strict=True) if not derived)
         )
         return context, *seen
 
@@ -159,103 +96,6 @@ class _Rows(torch.autograd.Function):
             sources = [tensor for tensor in ctx.saved_tensors if tensor is not None]
             found = [None if one is None else Once.apply("native", one, *sources) for one in found]
         return None, None, *found
-
-
-def _derived(spec: Spec) -> list[bool]:
-    """Of each tensor that is recorded, whether it has a gradient."""
-    return [one.kind in DERIVED for one in spec.observations for _ in range(2 if one.kind == "top_k" else 1)]
-
-
-def _positions(tensors: Sequence[Tensor], number: int) -> tuple[int, int]:
-    """Where the rows of an extra begin, and how far they are apart."""
-    if number == NONE:
-        return 0, 0
-    tensor = tensors[number]
-    return tensor.data_ptr(), tensor.stride(0) if tensor.shape[0] > 1 else 0
-
-
-def _shared(tensor: Tensor) -> tuple[int, ...]:
-    """Where a tensor of four dimensions lies, the same for all where its size is 1."""
-    strides = (stride if size > 1 else 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.data_ptr(), *strides
-
-
-def _terms(spec: Spec, extras: Sequence[Tensor], gradients: dict[int, Tensor]) -> tuple[Any, ...]:
-    """The terms as csrc/bindings/module.cpp reads them; gradients are `(parts, batch, heads, ...)`."""
-    made = []
-    for term in spec.terms:
-        tensor, span = extras[term.tensor], 0
-        place: tuple[int, ...]
-        if term.kind == "alibi":
-            place = (tensor.data_ptr(), 0, tensor.stride(0), 0, 0)
-        elif term.kind == "relative":
-            span = tensor.shape[1]
-            place = (tensor.data_ptr(), 0, tensor.stride(0), 0, tensor.stride(1))
-        elif term.kind == "near":
-            place = _shared(tensor.unsqueeze(-1))
-        else:
-            place = _shared(tensor)
-        gradient, to, part = gradients.get(term.tensor), _NOWHERE, 0
-        if gradient is not None:
-            part = gradient.stride(0) if gradient.shape[0] > 1 else 0
-            to = _shared(gradient[0])
-        made.append(
-            (
-                TERMS[term.kind],
-                place,
-                to,
-                part,
-                *_positions(extras, term.query_positions),
-                *_positions(extras, term.key_positions),
-                term.low,
-                span,
-                term.factor,
-            )
-        )
-    return tuple(made)
-
-
-def _observations(spec: Spec, extras: Sequence[Tensor], places: Sequence[tuple[int, int, int]]) -> tuple[Any, ...]:
-    """As above; `places` are the addresses of each one's numbers, its keys, and its gradient."""
-    return tuple(
-        (
-            OBSERVATIONS[one.kind],
-            data,
-            keys if one.indices == NONE else extras[one.indices].data_ptr(),
-            one.first,
-            one.second,
-            *_positions(extras, one.chosen),
-            *_positions(extras, one.query_positions),
-            *_positions(extras, one.key_positions),
-            gradient,
-        )
-        for one, (data, keys, gradient) in zip(spec.observations, places, strict=True)
-    )
-
-
-def _rows(
-    spec: Spec,
-    extras: Sequence[Tensor],
-    number_gradient: Tensor | None,
-    apart: tuple[bool, bool],
-    parts: int,
-    terms: tuple[Any, ...],
-    observations: tuple[Any, ...],
-) -> tuple[Any, ...]:
-    number = None if spec.number == NONE else extras[spec.number]
-    return (
-        NORMALIZERS[spec.normalizer],
-        spec.cap,
-        spec.factor,
-        spec.highest,
-        0 if number is None else number.data_ptr(),
-        0 if number is None or len(number) == 1 else number.stride(0),
-        0 if number_gradient is None else number_gradient.data_ptr(),
-        *apart,
-        parts,
-        terms,
-        observations,
-    )
 
 
 def _forward(
@@ -279,7 +119,7 @@ def _forward(
         for kind, one in zip(spec.observations, numbers, strict=True)
     ]
     places = [(one.data_ptr(), also.data_ptr(), 0) for one, also in zip(numbers, highest, strict=True)]
-    seen = _observations(spec, extras, places)
+    seen = observation_arguments(spec, extras, places)
     native.forward(
         threads,
         given,
@@ -287,7 +127,7 @@ def _forward(
         where(key),
         where(value),
         0 if weight is None else weight.data_ptr(),
-        _rows(spec, extras, None, (True, True), parts, _terms(spec, extras, {}), seen),
+        row_arguments(spec, extras, None, (True, True), parts, term_arguments(spec, extras, {}), seen),
         where(context),
         0,
     )
@@ -304,21 +144,9 @@ def _forward(
     return context, found
 
 
-def _shape(one: Observation, sizes: tuple[int, int, int, int]) -> tuple[int, ...]:
-    """Of what is recorded, in float32."""
-    batch, heads, queries, keys = sizes
-    shapes: dict[str, tuple[int, ...]] = {
-        "top_k": (queries, one.first),
-        "received": (keys,),
-        "pooled": (one.first, one.second),
-        "rows": (one.first, keys),
-    }
-    return batch, heads, *shapes.get(one.kind, (queries,))
-
-
 def _room(one: Observation, sizes: tuple[int, int, int, int], parts: int) -> Tensor:
     """Where the kernel writes; what is added up over queries has a place for each part."""
-    batch, heads, *rest = _shape(one, sizes)
+    batch, heads, *rest = shape_of(one, sizes)
     if one.kind in ("received", "pooled"):
         return torch.zeros(batch, heads, parts, *rest, **floats())
     return (torch.zeros if one.kind == "rows" else torch.empty)(batch, heads, *rest, **floats())
@@ -354,7 +182,7 @@ def _backward(
     if spec.number != NONE and wanted[spec.number]:
         of_number = torch.zeros(batch, heads, parts, **floats())
     kept: list[Tensor | None] = []  # as long as the kernel reads them
-    for derived, one in zip(_derived(spec), of_seen, strict=True):
+    for derived, one in zip(have_gradients(spec), of_seen, strict=True):
         kept.append(None if one is None or not derived else one.float().contiguous())
     order = iter(kept)
     addresses = []
@@ -363,8 +191,8 @@ def _backward(
         if seen.kind == "top_k":
             next(order)
         addresses.append((0, 0, 0 if one is None else one.data_ptr()))
-    terms, observed = _terms(spec, extras, places), _observations(spec, extras, addresses)
-    rows = _rows(spec, extras, of_number, apart, parts, terms, observed)
+    terms, observed = term_arguments(spec, extras, places), observation_arguments(spec, extras, addresses)
+    rows = row_arguments(spec, extras, of_number, apart, parts, terms, observed)
     of_query, of_key, of_value, of_weight = backward_call(
         plan, threads, given, of_context, query, key, value, weight=weight, rows=rows
     )
@@ -422,7 +250,7 @@ def forward_operator(
     seed: Tensor,
 ) -> list[Tensor]:
     """Context, and what is recorded."""
-    call = _read(spec), scale, dropout, int(seed)
+    call = spec_of(spec), scale, dropout, int(seed)
     context, seen = _forward(call, contiguous_pairs(bounds), query, key, value, weight, extras)
     return [context, *seen]
 
@@ -443,8 +271,8 @@ def _(
     batch, heads, queries, _ = query.shape
     sizes = batch, heads, queries, key.shape[2]
     made = [query.new_empty(batch, queries, heads, value.shape[3], dtype=torch.float32).transpose(1, 2)]
-    for one in _read(spec).observations:
-        shape = _shape(one, sizes)
+    for one in spec_of(spec).observations:
+        shape = shape_of(one, sizes)
         made += [query.new_empty(shape, dtype=torch.int64)] if one.kind == "top_k" else []
         made.append(query.new_empty(shape, dtype=torch.float32))
     return made
@@ -466,7 +294,7 @@ def backward_operator(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Gradients of query, key, value, weight and extras, contiguous; where there is none an empty tensor."""
-    call = _read(spec), scale, dropout, int(seed)
+    call = spec_of(spec), scale, dropout, int(seed)
     found = _backward(call, contiguous_pairs(bounds), query, key, value, weight, extras, gradients, wanted)
     return [query.new_empty(0) if one is None else one.contiguous() for one in found]
 

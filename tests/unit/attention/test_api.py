@@ -131,30 +131,38 @@ def test_plan_of_a_masked_call() -> None:
     assert str(plan) == (
         "backend: native\nscores: DotScores\n"
         "mask: Causal(), 1 interval of keys a query (60% of the pairs allowed)\n"
-        "sdpa: could run too\n"
         "linear: lacks dot products (Dot, ScaledDot, General, Cosine, Gaussian); softmax (Softmax)\n"
+        "sdpa: could run too\n"
         "streamed: could run too\nreference: could run too"
     )
 
 
 def test_plan_without_a_mask() -> None:
     plan = regard.plan(*draw(101), backend="sdpa")
-    assert str(plan).startswith("backend: sdpa\nscores: DotScores\nmask: none: every pair\nnative: ")
+    assert str(plan).startswith("backend: sdpa\nscores: DotScores\nmask: none: every pair\nlinear: lacks ")
 
 
 def test_plan_names_what_others_lack_and_what_would_be_faster() -> None:
     score = regard.SoftCap(regard.ScaledDot(), 30.0) + regard.Bias(torch.nn.Parameter(torch.zeros(101)))
-    plan = regard.plan(*draw(101), score=score, dropout=0.1, record=[regard.Entropy()])
+    options = {"normalize": regard.Entmax(1.3), "dropout": 0.1, "record": [regard.Entropy()]}
+    plan = regard.plan(*draw(101), score=score, **options)
     assert plan.backend == "streamed"
-    lacks = ["a soft cap around a dot product", "dropout", "observations", "the gradient of a term"]
+    lacks = [
+        "a soft cap around a dot product",
+        "dropout",
+        "entmax of any alpha (Entmax)",
+        "observations",
+        "the gradient of a term",
+    ]
     assert plan.others["sdpa"] == lacks
     assert plan.others["reference"] == []
     lines = str(plan).split("\n")
     assert f"sdpa: lacks {'; '.join(lacks)}" in lines
     fused = min(("native", "sdpa"), key=lambda name: len(plan.others[name]))
     assert lines[-1] == f"faster: without {'; '.join(plan.others[fused])} the call would run fused, on {fused}"
-    plan = regard.plan(*draw(101), record=[regard.Entropy()], backend="reference")
-    assert str(plan).split("\n")[-1].startswith("faster: without observations the call would run fused, on ")
+    plan = regard.plan(*draw(101), normalize=regard.Hard(), backend="reference")
+    text = f"faster: without {regard.attention.capabilities.Feature.HARD.value} the call would run fused, on "
+    assert str(plan).split("\n")[-1].startswith(text)
 
 
 def test_plan_of_scores_without_a_fused_form() -> None:

@@ -35,17 +35,17 @@ def test_no_call_needs_a_promise() -> None:
 
 
 def test_an_unknown_backend_names_the_known() -> None:
-    text = 'unknown backend "cuda"; expected one of "auto", "native", "sdpa", "linear", "streamed", "reference"'
+    text = 'unknown backend "cuda"; expected one of "auto", "linear", "native", "sdpa", "streamed", "reference"'
     with pytest.raises(ValueError, match=re.escape(text)):
         choose(call_with(), "cuda")
 
 
 def test_a_named_backend_never_gives_way() -> None:
     text = (
-        'backend "sdpa" lacks what this call needs: a soft cap around a dot product; dropout; observations. '
+        'backend "sdpa" lacks what this call needs: dropout; entmax of any alpha (Entmax); observations. '
         'It runs on "streamed", "reference": pass backend="streamed", or backend="auto"'
     )
-    call = call_with(score=regard.SoftCap(regard.Dot(), 2.0), dropout=0.1, record={"it": regard.Entropy()}, length=101)
+    call = call_with(normalize=regard.Entmax(1.3), dropout=0.1, record={"it": regard.Entropy()}, length=101)
     with pytest.raises(ValueError, match=re.escape(text)):
         choose(call, "sdpa")
     assert choose(call, "auto") == "streamed"
@@ -53,9 +53,10 @@ def test_a_named_backend_never_gives_way() -> None:
 
 @pytest.mark.requires("native")
 def test_auto_takes_the_first_that_can() -> None:
-    assert choose(call_with(length=101), "auto") == next(iter(TABLE)) == "native"
-    assert choose(call_with(length=101, score=regard.Dot() + regard.Bias(torch.zeros(101))), "auto") == "sdpa"
-    assert choose(call_with(length=101, score=regard.SoftCap(regard.Dot(), 2.0)), "auto") == "streamed"
+    assert choose(call_with(length=101, score=regard.Kernel("elu+1"), normalize=regard.Sum()), "auto") == "linear"
+    assert choose(call_with(length=101, score=regard.Dot() + regard.Bias(torch.zeros(101))), "auto") == "native"
+    assert choose(call_with(length=101, score=regard.SoftCap(regard.Dot(), 2.0)), "auto") == "native"
+    assert choose(call_with(length=101, normalize=regard.Hard()), "auto") == "streamed"
 
 
 def test_without_kernels_auto_takes_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +83,8 @@ def test_every_backend_is_there() -> None:
 
 def test_the_page_has_a_row_for_each_feature() -> None:
     head, rule, *rows = capabilities.table().split("\n")
-    assert head == "| | `native` | `sdpa` | `linear` | `streamed` | `reference` |"
+    assert head == "| | `linear` | `native` | `sdpa` | `streamed` | `reference` |"
     assert rule == "|---|---|---|---|---|---|"
     assert len(rows) == len(Feature)
-    assert "| dropout | yes | - | - | yes | yes |" in rows
+    assert "| dropout | - | yes | - | yes | yes |" in rows
     assert "| grouped heads | yes | yes | yes | yes | yes |" in rows

@@ -72,10 +72,16 @@ def _rows(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
         weight = scores.weight.float()
     else:
         scale = scores.scale
+    query, key, value = query.float(), _side_by_side(key), _side_by_side(value)
     context, seen = row_attention(
         query, key, value, weight, _bounds(call), spec, extras, scale, call.dropout, call.seed
     )
     return context, results(call, seen)
+
+
+def _side_by_side(tensor: Tensor) -> Tensor:
+    """In float32, rows without a gap: they are read again for every few queries."""
+    return tensor.float() if tensor.stride()[2:] == (tensor.shape[3], 1) else tensor.float().contiguous()
 
 
 def _bounds(call: Call) -> Tensor | None:
