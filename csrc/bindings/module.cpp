@@ -15,6 +15,10 @@ const regard::Kernels* chosen = nullptr;
 
 PyObject* done(regard::Status status) {
   if (status == regard::Status::done) Py_RETURN_NONE;
+  if (status == regard::Status::no_such_page) {
+    PyErr_SetString(PyExc_IndexError, "a page that there is not");
+    return nullptr;
+  }
   return PyErr_NoMemory();
 }
 
@@ -131,6 +135,27 @@ PyObject* forward(PyObject*, PyObject* arguments) {
   return done(status);
 }
 
+// Softmax of products, of keys and values in pages.
+PyObject* decode(PyObject*, PyObject* arguments) {
+  regard::AttentionForward call{};
+  Arguments given;
+  unsigned long long context, logsumexp, table;
+  int wide;
+  if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)K(KLLLLi)", CALL_TARGETS(call, given), TENSOR(call.context, context),
+                        &logsumexp, &table, &call.pages.batch, &call.pages.column, &call.pages.count, &call.pages.size, &wide))
+    return nullptr;
+  complete(call, given);
+  call.context.data = pointer<void>(context);
+  call.logsumexp = pointer<float>(logsumexp);
+  call.pages.table = pointer<const void>(table);
+  call.pages.wide = wide != 0;
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->forward(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
 PyObject* backward(PyObject*, PyObject* arguments) {
   regard::AttentionBackward call{};
   Arguments given;
@@ -205,6 +230,7 @@ PyObject* in_use(PyObject*, PyObject*) { return PyUnicode_FromString(chosen->nam
 
 PyMethodDef methods[] = {
     {"forward", forward, METH_VARARGS, "Context and log-sum-exp of a call."},
+    {"decode", decode, METH_VARARGS, "Context and log-sum-exp of a call whose keys and values lie in pages."},
     {"backward", backward, METH_VARARGS, "Gradients of a call."},
     {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},
     {"built", built, METH_NOARGS, "The instruction sets of this build, the best first, and whether this processor has each."},

@@ -4,6 +4,7 @@
 
 #include "dispatch/kernels.h"
 #include "kernels/backward.h"
+#include "kernels/decode.h"
 #include "kernels/forward.h"
 #include "kernels/rows_backward.h"
 #include "parallel/parallel.h"
@@ -63,6 +64,7 @@ Status rows_forward(const AttentionForward& call) noexcept {
 }
 
 Status forward(const AttentionForward& call) noexcept {
+  if (decodes(call)) return decode(call);
   if (call.rows) return rows_forward(call);
   const int queries = queries_of_a_group(call, call.width + call.value_width);
   const Forward task{call, queries, (call.queries + queries - 1) / queries};

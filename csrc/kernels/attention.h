@@ -5,7 +5,7 @@
 
 namespace regard {
 
-enum class Status : int { done = 0, no_memory = 1, no_such_isa = 2 };
+enum class Status : int { done = 0, no_memory = 1, no_such_isa = 2, no_such_page = 3 };
 
 enum class Type : int { float32 = 0, bfloat16 = 1 };
 
@@ -104,9 +104,19 @@ struct Attention {
   int threads;
 };
 
+// Keys and values in pages (pages, kv_heads, size, width), of which the batch stride is that of a page: key j of batch row b
+// lies in page table[b, j / size], and the call's keys are as many as a row of the table could hold. Forward alone.
+struct Pages {
+  const void* table;           // int64 if wide, else int32; null where keys and values are no pages
+  std::int64_t batch, column;  // strides of the table, in elements
+  std::int64_t count, size;    // how many pages there are, and how many keys are in each
+  bool wide;
+};
+
 struct AttentionForward : Attention {
   Tensor context;    // float32 whatever the call's type, so that the backward pass has it before it is rounded
   float* logsumexp;  // (batch, heads, queries), -inf where a query sees nothing; or null. Not of rows
+  Pages pages;
 };
 
 // Gradients of keys and values are summed in float32, in `parts` places (batch, kv_heads, parts, keys, padded width)

@@ -37,10 +37,16 @@ static inline float read(const Half* from) {
 
 static inline Floats read_lanes(const float* from) { return load(from); }
 static inline Floats read_lanes(const Half* from) {
+#if defined(__AVX512F__)  // GCC widens the halves of a vector one after the other
+  return float_of((Ints)_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256((const __m256i*)from)) << 16);
+#elif defined(__AVX2__)
+  return float_of((Ints)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)from)) << 16);
+#else
   typedef Half Halves __attribute__((vector_size(LANES * 2)));
   Halves x;
   __builtin_memcpy(&x, from, sizeof x);
   return float_of((Ints)(__builtin_convertvector(x, Words) << 16));
+#endif
 }
 
 static inline void write(float* to, float x) { *to = x; }

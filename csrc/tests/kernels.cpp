@@ -3,6 +3,7 @@
 //
 //     kernels_test [cases] [seed] [seconds]     ends with the number of cases, or with the first that is wrong
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -62,6 +63,14 @@ struct Random {
   }
   void widen() {  // what the kernels wrote
     for (std::size_t n = 0; n < halves.size(); ++n) numbers[n] = of_half(halves[n]);
+  }
+  void set(std::int64_t b, std::int64_t h, std::int64_t i, int columns, float number) {  // a row
+    std::uint32_t bits;
+    std::memcpy(&bits, &number, sizeof bits);
+    for (int j = 0; j < columns; ++j) {
+      at(b, h, i, j) = number;
+      if (!halves.empty()) halves[static_cast<std::size_t>(&at(b, h, i, j) - numbers.data())] = static_cast<std::uint16_t>(bits >> 16);
+    }
   }
   float& at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
     return numbers[static_cast<std::size_t>(b * tensor.batch + h * tensor.head + i * tensor.row + j)];
@@ -289,6 +298,98 @@ void one_case() {
   }
 }
 
+// One random call of few queries, by every instruction set: keys where they lie or in pages of any order; those that no query
+// sees are NaN, and pages beyond them are none.
+void decode_case() {
+  const bool half = below(2), paged = below(2), wide = below(2);
+  const regard::Type type = half ? regard::Type::bfloat16 : regard::Type::float32;
+  const int batch = 1 + below(3), kv_heads = 1 + below(3), shared = 1 + below(7), heads = kv_heads * shared, queries = 1 + below(4);
+  const int size = 1 + below(70), row_pages = 1 + below(900 / size), keys = paged ? size * row_pages : 1 + below(900);
+  const int width = below(2) ? 16 * (1 + below(9)) : 1 + below(70), value_width = below(2) ? 16 * (1 + below(9)) : 1 + below(70);
+  const int intervals = below(3), places = paged ? batch * row_pages : batch, length = paged ? size : keys;
+  Random query(batch, heads, queries, width, type);
+  Random key(places, kv_heads, length, width, type), value(places, kv_heads, length, value_width, type);
+
+  std::vector<std::int64_t> bounds, table;
+  for (int n = 0; n < batch * row_pages; ++n) table.push_back(n);
+  std::shuffle(table.begin(), table.end(), random_bits);
+  const auto page = [&](int b, int j) { return paged ? static_cast<int>(table[b * row_pages + j / size]) : b; };
+  const auto sees = [&](int b, int h, int i, int j) {
+    bool found = intervals == 0;
+    const std::int64_t* from = bounds.data() + ((static_cast<std::int64_t>(b) * heads + h) * queries + i) * intervals * 2;
+    for (int m = 0; m < intervals; ++m) found |= from[2 * m] <= j && j < from[2 * m + 1];
+    return found;
+  };
+  std::vector<int> ends(static_cast<std::size_t>(batch), intervals == 0 ? keys : 0);  // beyond the last key that is seen
+  for (int b = 0; b < batch; ++b) {
+    for (int n = 0; n < heads * queries; ++n) {
+      std::int64_t from = 0;
+      for (int m = 0; m < intervals; ++m) {
+        const std::int64_t low = from + (below(2) ? below(keys) : 0), high = low + below(keys);
+        bounds.push_back(low), bounds.push_back(high);
+        if (low < keys && low < high) ends[b] = std::max(ends[b], static_cast<int>(std::min<std::int64_t>(high, keys)));
+        from = high;
+      }
+    }
+    for (int j = 0; j < keys; ++j) {
+      bool seen = false;
+      for (int n = 0; n < heads * queries; ++n) seen |= sees(b, n / queries, n % queries, j);
+      for (int g = 0; g < kv_heads && !seen; ++g) {
+        key.set(page(b, j), g, j % length, width, NAN), value.set(page(b, j), g, j % length, value_width, NAN);
+      }
+    }
+    for (int n = 0; n < row_pages; ++n)
+      if (paged && n * size >= ends[b]) table[b * row_pages + n] = -1;
+  }
+  const std::vector<std::int32_t> narrow(table.begin(), table.end());
+
+  regard::AttentionForward call{};
+  call.batch = batch, call.heads = heads, call.kv_heads = kv_heads, call.queries = queries, call.keys = keys;
+  call.width = width, call.value_width = value_width, call.type = type;
+  call.scale = 1.0f / std::sqrt(static_cast<float>(width)), call.threads = 1 + below(3);
+  call.bounds = {bounds.data(), static_cast<std::int64_t>(heads) * queries * intervals * 2, static_cast<std::int64_t>(queries) * intervals * 2,
+                 intervals * 2, intervals};
+  call.query = query.tensor, call.key = key.tensor, call.value = value.tensor;
+  if (paged)
+    call.pages = {wide ? static_cast<const void*>(table.data()) : narrow.data(), row_pages, 1, places, size, wide};
+
+  for (const regard::Kernels* const* set = regard::BUILT; *set; ++set) {
+    if (!regard::supported(**set)) continue;
+    Random context(batch, heads, queries, value_width);
+    std::vector<float> logsumexp(static_cast<std::size_t>(batch) * heads * queries);
+    call.context = context.tensor, call.logsumexp = logsumexp.data();
+    if ((*set)->forward(call) != regard::Status::done) fail("decode", 1, 0);
+    for (int b = 0; b < batch; ++b)
+      for (int h = 0; h < heads; ++h)
+        for (int i = 0; i < queries; ++i) {
+          std::vector<double> weight(static_cast<std::size_t>(keys), -INFINITY), expected(static_cast<std::size_t>(value_width));
+          double highest = -INFINITY, sum = 0.0;
+          for (int j = 0; j < keys; ++j) {
+            if (!sees(b, h, i, j)) continue;
+            weight[j] = 0.0;
+            for (int k = 0; k < width; ++k)
+              weight[j] += static_cast<double>(call.scale) * query.at(b, h, i, k) * key.at(page(b, j), h / shared, j % length, k);
+            highest = std::fmax(highest, weight[j]);
+          }
+          for (int j = 0; j < keys; ++j) {
+            if (!sees(b, h, i, j)) continue;
+            sum += weight[j] = std::exp(weight[j] - highest);
+            for (int k = 0; k < value_width; ++k) expected[k] += weight[j] * value.at(page(b, j), h / shared, j % length, k);
+          }
+          for (int k = 0; k < value_width; ++k) near("decoded context", context.at(b, h, i, k), sum == 0.0 ? 0.0 : expected[k] / sum, 2e-5);
+          const float found = logsumexp[(static_cast<std::size_t>(b) * heads + h) * queries + i];
+          if (sum > 0.0) near("decoded log-sum-exp", found, highest + std::log(sum), 1e-4);
+          if (sum == 0.0 && found != -INFINITY) fail("decoded log-sum-exp of nothing", found, -INFINITY);
+        }
+    if (paged && ends[0] > 0) {
+      std::vector<std::int64_t> beyond(table.size(), places);
+      regard::AttentionForward lost = call;
+      lost.pages.table = beyond.data(), lost.pages.wide = true;
+      if ((*set)->forward(lost) != regard::Status::no_such_page) fail("a page that there is not", 1, 0);
+    }
+  }
+}
+
 void parts() {
   using namespace regard::plain;
   for (float x = -140.0f; x < 20.0f; x += 0.00371f) {
@@ -336,7 +437,7 @@ int main(int count, char** words) {
   parts();
   const std::time_t start = std::time(nullptr);
   int done = 0;
-  for (; done < cases && std::difftime(std::time(nullptr), start) < seconds; ++done) one_case();
+  for (; done < cases && std::difftime(std::time(nullptr), start) < seconds; ++done) one_case(), decode_case();
   std::printf("%d cases from seed %llu on", done, seed);
   for (const regard::Kernels* const* set = regard::BUILT; *set; ++set)
     if (regard::supported(**set)) std::printf(" %s", (*set)->name);
