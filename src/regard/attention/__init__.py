@@ -1,6 +1,7 @@
 """The mechanism: score, normalise, mask, weigh, observe."""
 
 from regard.attention.api import Plan, attend, observe, plan, scaled_dot_product_attention
+from regard.attention.decode import decode
 from regard.attention.location import LocalPosition, LocationAware
 from regard.attention.masks import Blocks, Causal, Dense, Mask, Prefix, Strided, Window
 from regard.attention.networks import Network, RelativeKeys
@@ -97,6 +98,7 @@ __all__ = [
     "Weights",
     "Window",
     "attend",
+    "decode",
     "observe",
     "plan",
     "scaled_dot_product_attention",
