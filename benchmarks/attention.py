@@ -5,6 +5,7 @@
     python benchmarks/attention.py --window --picture window.png  # a window of 256 keys, by length
     python benchmarks/attention.py --calls                        # what a call costs that computes next to nothing
     python benchmarks/attention.py --additive                     # Bahdanau's score, beside eager and torch.compile
+    python benchmarks/attention.py --decode                       # one new query against 16,384 keys, and pages of them
 
 GF/s are useful operations: 4 n m d a head forward and 14 forward and backward, of causal masks half. "of peak" is
 beside what multiply-add reaches in registers alone, measured in the same run.
@@ -17,6 +18,7 @@ from functools import partial
 from itertools import product
 
 import torch
+from attention_decode import decode
 from timing import interleaved, machine, median
 from torch import Tensor
 from torch.nn import functional
@@ -247,6 +249,7 @@ def main() -> None:
     parser.add_argument("--window", action="store_true")
     parser.add_argument("--calls", action="store_true")
     parser.add_argument("--additive", action="store_true")
+    parser.add_argument("--decode", action="store_true")
     parser.add_argument("--picture", help="a PNG file for --window")
     options = parser.parse_args()
     print(f"{machine()}, kernels {native.in_use()}")
@@ -261,6 +264,8 @@ def main() -> None:
             calls(options.rounds)
         elif options.additive:
             additive(options.rounds)
+        elif options.decode:
+            decode(options.rounds)
         else:
             for dtype in options.dtypes:
                 shapes(options.rounds, getattr(torch, dtype))

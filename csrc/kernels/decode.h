@@ -35,6 +35,7 @@ struct Decode {
   int shared, rows;         // heads of a kv head, and with the queries of each
   int parts;                // of the keys
   float* results;           // (batch, kv_heads, parts, rows, 2 + value_width): highest score, sum, context times the sum
+  std::int32_t* done;       // (batch, kv_heads): how many of the parts
   std::atomic<bool>& lost;  // a page that there is not
 
   float* of(std::int64_t kv, std::int64_t part, int row) const {
@@ -201,7 +202,31 @@ static inline std::int64_t decode_room(const Decode& task) {
   return (std::int64_t)task.rows * (widths + ROW_NUMBERS) + RUN * (widths + TOGETHER);
 }
 
-// One part of the keys of one kv head of one batch row.
+// The parts of one kv head of one batch row become contexts and log-sum-exps, always in the same order. `room`: value_width
+// numbers.
+static inline void merge_parts(const Decode& task, std::int64_t kv, float* room) {
+  const AttentionForward& call = task.call;
+  const int value_width = (int)call.value_width;
+  for (int r = 0; r < task.rows; ++r) {
+    float highest = -__builtin_inff(), sum = 0.0f;
+    for (int part = 0; part < task.parts; ++part) highest = task.of(kv, part, r)[0] < highest ? highest : task.of(kv, part, r)[0];
+    const float base = highest == -__builtin_inff() ? 0.0f : highest;
+    for (int k = 0; k < value_width; ++k) room[k] = 0.0f;
+    for (int part = 0; part < task.parts; ++part) {
+      const float *result = task.of(kv, part, r), factor = power_of_two(result[0] - base);
+      sum += factor * result[1];
+      for (int k = 0; k < value_width; ++k) room[k] += factor * result[2 + k];
+    }
+    const float share = sum == 0.0f ? 0.0f : 1.0f / sum;
+    const Matrix<float> context(call.context, kv / call.kv_heads, task.head(kv, r));
+    for (int k = 0; k < value_width; ++k) *context.at(task.query(r), k) = room[k] * share;
+    if (call.logsumexp)
+      call.logsumexp[(kv / call.kv_heads * call.heads + task.head(kv, r)) * call.queries + task.query(r)] =
+          (highest + log2(broadcast(sum))[0]) * LN_2;
+  }
+}
+
+// One part of the keys of one kv head of one batch row; the last part that is done merges them.
 template <typename T>
 static void decode_task(const void* given, std::int64_t index, float* room) {
   const Decode& task = *static_cast<const Decode*>(given);
@@ -268,30 +293,7 @@ static void decode_task(const void* given, std::int64_t index, float* room) {
     for (const float sum : rows[r].sum) result[1] += sum;
     __builtin_memcpy(result + 2, rows[r].context, (std::size_t)value_width * sizeof(float));
   }
-}
-
-// The parts of one kv head of one batch row become contexts and log-sum-exps, always in the same order.
-static void merge_task(const void* given, std::int64_t kv, float* room) {
-  const Decode& task = *static_cast<const Decode*>(given);
-  const AttentionForward& call = task.call;
-  const int value_width = (int)call.value_width;
-  for (int r = 0; r < task.rows; ++r) {
-    float highest = -__builtin_inff(), sum = 0.0f;
-    for (int part = 0; part < task.parts; ++part) highest = task.of(kv, part, r)[0] < highest ? highest : task.of(kv, part, r)[0];
-    const float base = highest == -__builtin_inff() ? 0.0f : highest;
-    for (int k = 0; k < value_width; ++k) room[k] = 0.0f;
-    for (int part = 0; part < task.parts; ++part) {
-      const float *result = task.of(kv, part, r), factor = power_of_two(result[0] - base);
-      sum += factor * result[1];
-      for (int k = 0; k < value_width; ++k) room[k] += factor * result[2 + k];
-    }
-    const float share = sum == 0.0f ? 0.0f : 1.0f / sum;
-    const Matrix<float> context(call.context, kv / call.kv_heads, task.head(kv, r));
-    for (int k = 0; k < value_width; ++k) *context.at(task.query(r), k) = room[k] * share;
-    if (call.logsumexp)
-      call.logsumexp[(kv / call.kv_heads * call.heads + task.head(kv, r)) * call.queries + task.query(r)] =
-          (highest + log2(broadcast(sum))[0]) * LN_2;
-  }
+  if (__atomic_add_fetch(task.done + kv, 1, __ATOMIC_ACQ_REL) == task.parts) merge_parts(task, kv, value_room);
 }
 
 // Whether a call is computed here: always where keys lie in pages, and else where that is faster.
@@ -306,16 +308,17 @@ static inline Status decode(const AttentionForward& call) noexcept {
   if (parts > call.keys / LEAST_PART) parts = call.keys / LEAST_PART;
   if (parts < 1) parts = 1;
   const int shared = (int)(call.heads / call.kv_heads), rows = shared * (int)call.queries;
-  float* results = static_cast<float*>(std::malloc((std::size_t)(kvs * parts * rows * (2 + call.value_width)) * sizeof(float)));
+  const std::int64_t numbers = kvs * parts * rows * (2 + call.value_width);
+  float* results = static_cast<float*>(std::malloc((std::size_t)(numbers + kvs) * sizeof(float)));
   if (!results) return Status::no_memory;
+  std::int32_t* done = reinterpret_cast<std::int32_t*>(results + numbers);
+  for (std::int64_t kv = 0; kv < kvs; ++kv) done[kv] = 0;
   std::atomic<bool> lost{false};
-  const Decode task{call, shared, rows, (int)parts, results, lost};
+  const Decode task{call, shared, rows, (int)parts, results, done, lost};
   const Task each = call.type == Type::float32 ? decode_task<float> : decode_task<Half>;
-  Status status = run_parallel(call.threads, kvs * parts, (std::size_t)decode_room(task), each, &task);
-  if (status == Status::done && lost) status = Status::no_such_page;
-  if (status == Status::done) status = run_parallel(call.threads, kvs, (std::size_t)call.value_width + 1, merge_task, &task);
+  const Status status = run_parallel(call.threads, kvs * parts, (std::size_t)decode_room(task), each, &task);
   std::free(results);
-  return status;
+  return status == Status::done && lost ? Status::no_such_page : status;
 }
 
 }  // namespace regard::REGARD_ISA
