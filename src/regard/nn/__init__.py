@@ -7,6 +7,7 @@ from regard.nn.cache import KeyValueCache
 from regard.nn.dropout import Dropout
 from regard.nn.hopfield import Hopfield
 from regard.nn.nonlocal_block import NonLocalBlock
+from regard.nn.paged_cache import PagedCache
 from regard.nn.positions import Learned, Rotary, Sinusoidal
 from regard.nn.sets import InducedSetAttentionBlock, PoolingByAttention, SetAttentionBlock
 
@@ -23,6 +24,7 @@ __all__ = [
     "Learned",
     "MultiHeadAttention",
     "NonLocalBlock",
+    "PagedCache",
     "PoolingByAttention",
     "Residual",
     "Rotary",
