@@ -139,12 +139,13 @@ PyObject* forward(PyObject*, PyObject* arguments) {
 PyObject* decode(PyObject*, PyObject* arguments) {
   regard::AttentionForward call{};
   Arguments given;
+  std::optional<RowsOf> rows;
   unsigned long long context, logsumexp, table;
   int wide;
   if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)K(KLLLLi)", CALL_TARGETS(call, given), TENSOR(call.context, context),
                         &logsumexp, &table, &call.pages.batch, &call.pages.column, &call.pages.count, &call.pages.size, &wide))
     return nullptr;
-  complete(call, given);
+  if (!complete(call, given, rows)) return nullptr;
   call.context.data = pointer<void>(context);
   call.logsumexp = pointer<float>(logsumexp);
   call.pages.table = pointer<const void>(table);

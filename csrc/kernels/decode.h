@@ -213,7 +213,7 @@ static inline void merge_parts(const Decode& task, std::int64_t kv, float* room)
     const float base = highest == -__builtin_inff() ? 0.0f : highest;
     for (int k = 0; k < value_width; ++k) room[k] = 0.0f;
     for (int part = 0; part < task.parts; ++part) {
-      const float *result = task.of(kv, part, r), factor = power_of_two(result[0] - base);
+      const float *result = task.of(kv, part, r), factor = exp2(broadcast(result[0] - base))[0];
       sum += factor * result[1];
       for (int k = 0; k < value_width; ++k) room[k] += factor * result[2 + k];
     }

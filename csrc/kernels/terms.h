@@ -218,37 +218,69 @@ struct Terms {
     }
   }
 
-  // Of each key and vector of queries, where in the table they begin; or of each query.
-  template <typename Use>
-  static void places(const Term& term, const RelativeTable& table, const Block& block, const Tile& tile, const Use& use) {
-    const Positions query(block, term.query_positions, term.query_batch);
-    for (int n = 0; n < tile.count; ++n) {
-      const std::int64_t key = term.key_positions[block.batch * term.key_batch + tile.keys[n]];
-      for (int lane = 0; lane < block.lanes; lane += LANES) {
-        float* at = tile.numbers + n * QUERIES + lane;
-        if (query.together)
-          use(n, at, table.place(key - query.at[lane]), LANES);
-        else
-          for (int l = 0; l < LANES; ++l) use(n, at + l, table.place(key - query.at[lane + l]), 1);
+  // Where in the table the numbers of a tile are: of most tiles, when they are long, all pairs have the last one.
+  struct Places {
+    Positions query;
+    const std::int32_t* keys;
+    std::int64_t one = -1;  // in the term's own table, if it is the same for all
+
+    Places(const Term& term, const Block& block, const Tile& tile)
+        : query(block, term.query_positions, term.query_batch), keys(term.key_positions + block.batch * term.key_batch) {
+      std::int64_t first = keys[tile.keys[0]], last = first, from = query.at[0], to = from;
+      for (int n = 0; n < tile.count; ++n) {
+        const std::int64_t at = keys[tile.keys[n]];
+        first = at < first ? at : first, last = at > last ? at : last;
       }
+      for (int i = 0; i < block.queries; ++i) {
+        from = query.at[i] < from ? query.at[i] : from, to = query.at[i] > to ? query.at[i] : to;
+      }
+      if (last - from <= term.low) one = 0;
+      if (first - to >= term.low + term.span - 1) one = term.span - 1;
     }
+  };
+  template <typename Whole, typename Single>
+  static void places(const Places& places, const RelativeTable& table, const Block& block, const Tile& tile, const Whole& whole,
+                     const Single& single) {
+    for (int lane = 0; lane < block.lanes; lane += LANES)
+      for (int n = 0; n < tile.count; ++n) {
+        float* at = tile.numbers + n * QUERIES + lane;
+        const std::int64_t key = places.keys[tile.keys[n]];
+        if (places.query.together)
+          whole(n, at, table.place(key - places.query.at[lane]));
+        else
+          for (int l = 0; l < LANES; ++l) single(at + l, table.place(key - places.query.at[lane + l]));
+      }
   }
   static void add_relative(const Term& term, const RelativeTable& table, const Block& block, const Tile& tile) {
-    places(term, table, block, tile, [&](int, float* at, std::int64_t place, int count) {
-      if (count == LANES)
-        store(at, load(at) + load(table.numbers + place));
-      else
-        *at += table.numbers[place];
-    });
+    const Places found(term, block, tile);
+    if (found.one >= 0) {
+      const float number = ((const float*)term.tensor.data + block.batch * term.tensor.batch + block.head * term.tensor.head)[found.one * term.tensor.column];
+      for (int n = 0; n < tile.count; ++n)
+        for (int lane = 0; lane < block.lanes; lane += LANES)
+          store(tile.numbers + n * QUERIES + lane, load(tile.numbers + n * QUERIES + lane) + number);
+      return;
+    }
+    places(
+        found, table, block, tile, [&](int, float* at, std::int64_t place) { store(at, load(at) + load(table.numbers + place)); },
+        [&](float* at, std::int64_t place) { *at += table.numbers[place]; });
   }
   static void relative_gradient(const Term& term, const RelativeTable& table, const Block& block, const Tile& tile) {
-    places(term, table, block, tile, [&](int n, const float* at, std::int64_t place, int count) {
-      float* to = table.places + n % LANES * table.length + place;
-      if (count == LANES)
-        store(to, load(to) + load(at));
-      else
-        *to += *at;
-    });
+    const Places found(term, block, tile);
+    if (found.one >= 0) {
+      Floats sum{};
+      for (int n = 0; n < tile.count; ++n)
+        for (int lane = 0; lane < block.lanes; lane += LANES) sum += load(tile.numbers + n * QUERIES + lane);
+      float* const to = table.places + (found.one == 0 ? table.length - LANES : 0);  // the end where that number is repeated
+      store(to, load(to) + sum);
+      return;
+    }
+    places(
+        found, table, block, tile,
+        [&](int n, const float* at, std::int64_t place) {
+          float* const to = table.places + n % LANES * table.length + place;
+          store(to, load(to) + load(at));
+        },
+        [&](const float* at, std::int64_t place) { table.places[place] += *at; });
   }
 
   struct Centers {

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from regard.ops.attention import _where, constants, forward_pass
+from regard.ops.attention import constants, forward_pass, where
 from regard.ops.native import module
 
 
@@ -41,12 +41,13 @@ def paged_attention(
     module().decode(
         torch.get_num_threads(),
         (*first, sizes, intervals),
-        _where(query),
-        _where(key),
-        _where(value),
+        where(query),
+        where(key),
+        where(value),
         0,
-        _where(context),
+        None,
+        where(context),
         0,
-        (*_where(table), pages, page_size, table.dtype == torch.int64),
+        (*where(table), pages, page_size, table.dtype == torch.int64),
     )
     return context
