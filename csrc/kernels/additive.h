@@ -178,8 +178,10 @@ struct Additive {
   }
   Left<float> columns(Left<float> rows, int, int keys, float*) const {
     for (int h = 0; h < width; ++h)
-      for (int j = 0; j < TILE; ++j) tile[h * TILE + j] = j < keys ? rows.data[j * rows.row + h] : 0.0f;
-    for (int n = 0; n < width * TILE; ++n) key_sums[n] = 0.0f;
+      for (int j = 0; j < keys + LANES; ++j) {
+        tile[h * TILE + j] = j < keys ? rows.data[j * rows.row + h] : 0.0f;
+        key_sums[h * TILE + j] = 0.0f;
+      }
     return {tile, TILE, 1};
   }
   void finish_tile(int keys, float* key_gradient) const {

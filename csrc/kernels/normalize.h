@@ -67,8 +67,9 @@ static inline void keep_highest(float* numbers, int count, std::int64_t k) {
   }
 }
 
-// exp(factor * score) by the sum of them, and of exp(sink) where there is one.
-static inline void softmax(float* numbers, int count, float factor, const float* sink, Ints in) {
+// exp(factor * score) by the sum of them, and of exp(sink) where there is one. Returns the entropy, -sum p ln p, for which
+// the exponents are at hand.
+static inline Floats softmax(float* numbers, int count, float factor, const float* sink, Ints in) {
   const Floats highest = highest_of(numbers, count);
   Floats top = select(highest == -__builtin_inff(), highest, highest * (factor * LOG2_E)), sum{};
   if (sink) {
@@ -76,13 +77,17 @@ static inline void softmax(float* numbers, int count, float factor, const float*
     sum = exp2(*sink * LOG2_E - top);
   }
   top = select(top == -__builtin_inff(), Floats{}, top);  // nothing is seen
+  Floats total = sum, of_exponents{};
   for (int n = 0; n < count; ++n) {
-    const Floats power = exp2(load(numbers + n * QUERIES) * (factor * LOG2_E) - top);
+    const Floats exponent = load(numbers + n * QUERIES) * (factor * LOG2_E) - top, power = exp2(exponent);
     sum += power;
+    of_exponents += power * (exponent < -127.0f ? broadcast(-127.0f) : exponent);
     store(numbers + n * QUERIES, power);
   }
+  total = sum - total;  // without the sink
   const Floats share = select(sum == 0.0f, Floats{}, 1.0f / sum);
   for (int n = 0; n < count; ++n) store(numbers + n * QUERIES, select(in, load(numbers + n * QUERIES) * share, Floats{}));
+  return select(sum == 0.0f, Floats{}, share * (total * log2(sum) - of_exponents) * LN_2);
 }
 
 static inline void sigmoid(float* numbers, int count, float bias, Ints in) {
@@ -173,6 +178,11 @@ static inline void sparse(const Block& block, Kept& kept, int power, bool gather
   });
 }
 
+// What comes out beside the weights: the entropy of a softmax, or what was divided by.
+struct PerQuery {
+  Floats entropy[QUERIES / LANES]{}, sum[QUERIES / LANES]{};
+};
+
 // What is the same for all queries of a head.
 struct Normalizer {
   const Rows& rows;
@@ -186,16 +196,16 @@ struct Normalizer {
     return rows.normalizer == Rows::sparsemax || rows.normalizer == Rows::entmax15 || rows.highest > 0;
   }
 
-  // Scores become weights. Of a division by the sum, `sums` are what was divided by.
-  void weigh(const Block& block, Kept& kept, Floats* sums) const {
+  // Scores become weights.
+  void weigh(const Block& block, Kept& kept, PerQuery& found) const {
     if (rows.normalizer == Rows::sparsemax || rows.normalizer == Rows::entmax15)
       return sparse(block, kept, rows.normalizer == Rows::sparsemax ? 1 : 2, gather);
     for (int lane = 0; lane < block.lanes; lane += LANES) {
       float* at = kept.numbers + lane;
       if (rows.highest > 0) keep_highest(at, kept.count, rows.highest);
-      if (rows.normalizer == Rows::softmax) softmax(at, kept.count, rows.factor, number, block.in(lane));
+      if (rows.normalizer == Rows::softmax) found.entropy[lane / LANES] = softmax(at, kept.count, rows.factor, number, block.in(lane));
       if (rows.normalizer == Rows::sigmoid) sigmoid(at, kept.count, *number, block.in(lane));
-      if (rows.normalizer == Rows::sum) sums[lane / LANES] = divide_by_sum(at, kept.count, block.in(lane));
+      if (rows.normalizer == Rows::sum) found.sum[lane / LANES] = divide_by_sum(at, kept.count, block.in(lane));
     }
     if (gather)
       kept.filter([&](const float* from, float* to, int) {

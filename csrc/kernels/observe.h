@@ -28,11 +28,15 @@ struct Observer {
 
   Observer(const Attention& call_, const Block& block_, int part_, float* room_) : call(call_), block(block_), part(part_), room(room_) {
     each([&](const Observation& one, float* state) {
-      const std::int64_t numbers = numbers_of(one);
-      if (one.kind != Observation::top_k)
-        for (int n = 0; n < numbers; ++n) state[n] = 0.0f;
-      else
-        for (int n = 0; n < numbers; ++n) n < numbers / 2 ? (void)(state[n] = -1.0f) : (void)(((std::int32_t*)state)[n] = -1);
+      const bool ordered = one.kind == Observation::top_k;  // weights, and their keys
+      for (std::int64_t n = 0; n < numbers_of(one) / 2; ++n) state[n] = ordered ? -1.0f : 0.0f;
+      state += numbers_of(one) / 2;
+      for (std::int64_t n = 0; n < numbers_of(one) / 2; ++n) {
+        if (ordered)
+          ((std::int32_t*)state)[n] = -1;
+        else
+          state[n] = 0.0f;
+      }
     });
   }
 
@@ -64,6 +68,7 @@ struct Observer {
         case Observation::pooled: see_pooled(one, tile); break;
         case Observation::rows: see_rows(one, tile); break;
         case Observation::entropy:
+          if (call.rows->normalizer == Rows::softmax) break;  // which knows it
           add_up(tile, state, [&](Floats weight, int, int) {
             return weight * log2(weight > LEAST ? weight : broadcast(LEAST)) * -LN_2;
           });
@@ -88,8 +93,10 @@ struct Observer {
     });
   }
 
-  void finish() const {
-    each([&](const Observation& one, const float* state) {
+  void finish(const PerQuery& found) const {
+    each([&](const Observation& one, float* state) {
+      if (one.kind == Observation::entropy && call.rows->normalizer == Rows::softmax)
+        for (int lane = 0; lane < block.lanes; lane += LANES) store(state + lane, found.entropy[lane / LANES]);
       for (int i = 0; i < block.queries; ++i) switch (one.kind) {
           case Observation::entropy: case Observation::mass: one.data[place(i)] = state[i]; break;
           case Observation::distance:
@@ -138,13 +145,14 @@ struct Observer {
       Floats least = load(weights + last + lane);
       for (int n = 0; n < tile.count; ++n) {
         Floats weight = load(tile.numbers + n * QUERIES + lane);
+        if (!any(~(weight <= least))) continue;
         weight = select(weight != weight, broadcast(__builtin_inff()), weight);
         if (!all) weight = select(allow(lane, tile.keys[n]), weight, broadcast(-1.0f));
-        if (!any(weight > least)) continue;
-        Ints key = broadcast(tile.keys[n]);
+        Ints key = broadcast(tile.keys[n]), more{};  // from its place on, all others move
         for (int r = lane; r <= last + lane; r += QUERIES) {
           const Floats held = load(weights + r);
-          const Ints its = load(keys + r), more = weight > held;
+          const Ints its = load(keys + r);
+          more |= weight > held;
           store(weights + r, more ? weight : held), store((float*)keys + r, (Floats)(more ? key : its));
           weight = more ? held : weight, key = more ? its : key;
         }
@@ -176,14 +184,23 @@ struct Observer {
 
   void see_pooled(const Observation& one, const Tile& tile) const {
     float* const to = one.data + (head() * call.rows->parts + part) * one.first * one.second;
-    for (int lane = 0; lane < block.lanes; lane += LANES)
-      for (int n = 0; n < tile.count;) {
-        const std::int64_t column = tile.keys[n] * one.second / call.keys;
+    std::int64_t row[QUERIES] = {};
+    for (int i = 0; i < block.queries; ++i) row[i] = (block.first + i) * one.first / call.queries * one.second;
+    const bool together = row[0] == row[block.queries - 1];  // all queries in one row, as long calls have them
+    for (int n = 0; n < tile.count;) {
+      const std::int64_t column = tile.keys[n] * one.second / call.keys, end = ((column + 1) * call.keys + one.second - 1) / one.second;
+      int next = n;
+      while (next < tile.count && tile.keys[next] < end) ++next;
+      Floats all{};
+      for (int lane = 0; lane < block.lanes; lane += LANES) {
         Floats sum{};
-        for (; n < tile.count && tile.keys[n] * one.second < (column + 1) * call.keys; ++n) sum += load(tile.numbers + n * QUERIES + lane);
-        for (int l = 0; l < LANES && lane + l < block.queries; ++l)
-          to[(block.first + lane + l) * one.first / call.queries * one.second + column] += sum[l];
+        for (int j = n; j < next; ++j) sum += load(tile.numbers + j * QUERIES + lane);
+        all += sum;
+        for (int l = 0; l < LANES && lane + l < block.queries && !together; ++l) to[row[lane + l] + column] += sum[l];
       }
+      for (int l = 0; l < LANES && together; ++l) to[row[0] + column] += all[l];
+      n = next;
+    }
   }
 
   void see_rows(const Observation& one, const Tile& tile) const {

@@ -125,8 +125,8 @@ static bool rows_forward_group(const AttentionForward& call, const Group& group,
     if (call.dropout.threshold > 0) keep.read(call.dropout, block.batch, block.head, block.first);
     Kept kept = order.begin(reached, terms, block, blocks[b].numbers, exact);
     if (observes) observer.see_scores(kept);
-    Floats divisors[QUERIES / LANES];
-    normalizer.weigh(block, kept, divisors);
+    PerQuery found;
+    normalizer.weigh(block, kept, found);
     order.end(reached, kept);
     for (int n = 0; n < value_width * QUERIES; ++n) sums[n] = 0.0f;
     for (int at = 0; at < kept.count; at += KEYS) {
@@ -146,7 +146,7 @@ static bool rows_forward_group(const AttentionForward& call, const Group& group,
       const Left<float> rows = rows_of(value, tile, value_width, values);
       product<true>(Left<float>{rows.data, rows.step, rows.row}, tile.numbers, QUERIES, value_width, block.lanes, tile.count, sums, QUERIES);
     }
-    if (observes) observer.finish();
+    if (observes) observer.finish(found);
     for (int k = 0; k < value_width; ++k)
       for (int lane = 0; lane < block.lanes; lane += LANES) strange |= load(sums + k * QUERIES + lane) * 0.0f != 0.0f;
     unpack_columns(sums, QUERIES, block.queries, value_width, context, block.first);

@@ -87,8 +87,8 @@ static void rows_backward_group(const AttentionBackward& call, const Group& grou
     pack_rows(gradient, block.first, block.queries, value_width, gradient_rows, padded_value);
     Kept kept = order.begin(reached, terms, block, blocks[b].numbers, exact);
     if (of_log_sum_exp) log_sum_exp_gradient(call, block, kept, of_scores);
-    Floats divisors[QUERIES / LANES]{};
-    normalizer.weigh(block, kept, divisors);
+    PerQuery per_query;
+    normalizer.weigh(block, kept, per_query);
     order.end(reached, kept);
 
     // The gradients of the weights, and by what they are averaged.
@@ -111,7 +111,7 @@ static void rows_backward_group(const AttentionBackward& call, const Group& grou
         Floats total = totals[v], share = shares[v], mean = means[v];
         for (int n = 0; n < tile.count; ++n) {
           const Floats weight = load(tile.numbers + n * QUERIES + lane);
-          const Floats one = normalizer.share(weight, normalizer.slope(weight, divisors[v]));
+          const Floats one = normalizer.share(weight, normalizer.slope(weight, per_query.sum[v]));
           total += weight, share += one, mean += one * load(change + n * QUERIES + lane);
         }
         totals[v] = total, shares[v] = share, means[v] = mean;
@@ -134,7 +134,7 @@ static void rows_backward_group(const AttentionBackward& call, const Group& grou
           float *number = tile.numbers + n * QUERIES + lane, *at_change = change + n * QUERIES + lane;
           const int v = lane / LANES;
           const Floats weight = load(number);
-          Floats found = normalizer.slope(weight, divisors[v]) * (load(at_change) - means[v]);
+          Floats found = normalizer.slope(weight, per_query.sum[v]) * (load(at_change) - means[v]);
           if (rows.normalizer == Rows::sum) {  // the one whose weights of zero have gradients, but for those that are not seen
             Ints seen = terms.allow(block, lane, tile.keys[n]);
             if (reached.visible[b].count > 0) seen &= reached.visible[b].see(lane, tile.keys[n]);
