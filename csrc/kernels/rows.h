@@ -52,6 +52,8 @@ static void keep_scores(const Group& group, const Reached& reached, Score& score
         const int length = run.last - run.first, skipped = run.first - first;
         float* to = kept[b].numbers + at * QUERIES;
         for (int n = 0; n < keys * QUERIES && length < keys; ++n) to[n] = -__builtin_inff();
+        if (float* const slopes = kept[b].slopes)  // they are multiplied with zero there: anything else could be NaN
+          for (std::int64_t n = 0; n < keys * QUERIES && length < keys; ++n) slopes[at * QUERIES + n] = 0.0f;
         if (run.empty()) continue;
         to += skipped * QUERIES;
         score.scores({rows.data + skipped * rows.row, rows.row, rows.step}, kept[b].query, length, block.lanes, to);
