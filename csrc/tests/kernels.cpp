@@ -7,114 +7,22 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
-#include <random>
 #include <vector>
 
 #include "dispatch/choose.h"
-#include "kernels/keep.h"
 #include "kernels/product.h"
 #include "simd/exp2.h"
 #include "simd/transpose.h"
+#include "tests/random.h"
 
 namespace {
 
-std::mt19937_64 random_bits;
-
-int below(int limit) { return static_cast<int>(random_bits() % static_cast<std::uint64_t>(limit)); }
-float normal() { return std::normal_distribution<float>()(random_bits); }
-
-[[noreturn]] void fail(const char* what, double found, double expected) {
-  std::printf("%s: %.9g, expected %.9g\n", what, found, expected);
-  std::exit(1);
-}
-
-void near(const char* what, double found, double expected, double error) {
-  if (!(std::fabs(found - expected) <= error)) fail(what, found, expected);
-}
-
-float of_half(std::uint16_t half) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
-  float number;
-  std::memcpy(&number, &bits, sizeof number);
-  return number;
-}
-
-// A tensor with room around each row, filled at random; in bfloat16 the same numbers, which then are such.
-struct Random {
-  std::vector<float> numbers;
-  std::vector<std::uint16_t> halves;
-  regard::Tensor tensor;
-
-  Random(std::int64_t batch, std::int64_t heads, std::int64_t rows, std::int64_t columns, regard::Type type = regard::Type::float32)
-      : numbers(static_cast<std::size_t>(batch * heads * rows * (columns + 3))) {
-    for (float& number : numbers) number = normal();
-    tensor = {numbers.data(), heads * rows * (columns + 3), rows * (columns + 3), columns + 3, 1};
-    if (type == regard::Type::float32) return;
-    halves.resize(numbers.size());
-    for (std::size_t n = 0; n < numbers.size(); ++n) {
-      std::uint32_t bits;
-      std::memcpy(&bits, &numbers[n], sizeof bits);
-      halves[n] = static_cast<std::uint16_t>(bits >> 16);
-    }
-    widen();
-    tensor.data = halves.data();
-  }
-  void widen() {  // what the kernels wrote
-    for (std::size_t n = 0; n < halves.size(); ++n) numbers[n] = of_half(halves[n]);
-  }
-  void set(std::int64_t b, std::int64_t h, std::int64_t i, int columns, float number) {  // a row
-    std::uint32_t bits;
-    std::memcpy(&bits, &number, sizeof bits);
-    for (int j = 0; j < columns; ++j) {
-      at(b, h, i, j) = number;
-      if (!halves.empty()) halves[static_cast<std::size_t>(&at(b, h, i, j) - numbers.data())] = static_cast<std::uint16_t>(bits >> 16);
-    }
-  }
-  float& at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
-    return numbers[static_cast<std::size_t>(b * tensor.batch + h * tensor.head + i * tensor.row + j)];
-  }
-};
-
-bool kept(const regard::Dropout& dropout, int b, int h, int i, int j) {
-  using regard::plain::mix;
-  const std::uint32_t low = static_cast<std::uint32_t>(dropout.seed), high = static_cast<std::uint32_t>(dropout.seed >> 32);
-  const std::uint32_t row = mix(mix((mix(low ^ static_cast<std::uint32_t>(b)) + static_cast<std::uint32_t>(h)) ^ high) +
-                                static_cast<std::uint32_t>(i));
-  return mix(mix(static_cast<std::uint32_t>(j) ^ mix(row)) + row) >= dropout.threshold;
-}
-
-// A sum, and the sum of the squares of what is added up: so large are the errors of bfloat16, which rounds every weight,
-// also where the sum is small.
-struct Sum {
-  double value = 0.0, squares = 0.0;
-
-  void add(double one, double size) { value += one, squares += size * size; }
-};
-
-// How far results are from what they should be: each of float32 within `error`; of bfloat16 all of them together within half a
-// hundredth of what was added up.
-struct Distance {
-  const char* what;
-  double error, of_all = 0.0, squares = 0.0;
-  bool half;
-
-  Distance(const char* what_, double error_, bool half_) : what(what_), error(error_), half(half_) {}
-  void add(double found, const Sum& expected) {
-    if (!half) near(what, found, expected.value, error);
-    if (std::isnan(found)) fail(what, found, expected.value);
-    of_all += (found - expected.value) * (found - expected.value), squares += expected.squares;
-  }
-  ~Distance() {
-    if (half) near(what, std::sqrt(of_all), 0.0, 0.005 * std::sqrt(squares) + 1e-4);
-  }
-};
+using namespace regard::tests;
 
 // One random call, forward and backward, by every instruction set.
 void one_case() {
   const bool half = below(2), additive = !half && below(2);
-  const int power = half || additive ? 0 : below(3);
   const regard::Type type = half ? regard::Type::bfloat16 : regard::Type::float32;
   const int batch = 1 + below(2), kv_heads = 1 + below(2), shared = 1 + below(2), heads = kv_heads * shared;
   const int queries = below(4) ? 1 + below(150) : below(3), keys = below(4) ? 1 + below(250) : below(3);
@@ -145,7 +53,6 @@ void one_case() {
   call.dropout = {random_bits(), static_cast<std::uint32_t>(std::llround(dropped * 4294967296.0)), 1.0f / (1.0f - dropped)};
   call.query = query.tensor, call.key = key.tensor, call.value = value.tensor;
   call.weight = additive ? weights.data() : nullptr;
-  call.power = power;
 
   const auto sees = [&](int b, int h, int i, int j) {
     if (intervals == 0) return true;
@@ -155,8 +62,8 @@ void one_case() {
     return false;
   };
 
-  // Weights before dropout, and whether one is as good as at the threshold, where the gradient jumps.
-  const auto weights_of = [&](int b, int h, int i, bool& jumps) {
+  // Weights before dropout.
+  const auto weights_of = [&](int b, int h, int i) {
     const int g = h / shared;
     std::vector<double> weight(static_cast<std::size_t>(keys));
     double highest = -INFINITY, sum = 0.0;
@@ -166,33 +73,14 @@ void one_case() {
         const double q = query.at(b, h, i, k), c = key.at(b, g, j, k);
         score += additive ? weights[h * width + k] * std::tanh(q + c) : q * c;
       }
-      weight[j] = sees(b, h, i, j) ? score * call.scale * (power == 2 ? 0.5 : 1.0) : -INFINITY;
+      weight[j] = sees(b, h, i, j) ? score * call.scale : -INFINITY;
       highest = std::fmax(highest, weight[j]);
     }
-    jumps = false;
     if (highest == -INFINITY) return std::vector<double>(static_cast<std::size_t>(keys));
-    double low = highest - 1.0, high = highest;  // of the threshold
-    for (int step = 0; power > 0 && step < 100; ++step) {
-      const double middle = 0.5 * (low + high);
-      double total = 0.0;
-      for (const double x : weight) total += std::pow(std::fmax(x - middle, 0.0), power);
-      (total > 1.0 ? low : high) = middle;
-    }
-    for (double& x : weight) {
-      jumps |= power == 1 && std::fabs(x - low) < 1e-5;
-      x = power == 0 ? std::exp(x - highest) : std::pow(std::fmax(x - low, 0.0), power);
-      sum += x;
-    }
+    for (double& x : weight) x = std::exp(x - highest), sum += x;
     for (double& x : weight) x /= sum;
     return weight;
   };
-  for (int b = 0; b < batch && power == 1; ++b)
-    for (int h = 0; h < heads; ++h)
-      for (int i = 0; i < queries; ++i) {
-        bool jumps;
-        weights_of(b, h, i, jumps);
-        for (int k = 0; k < value_width && jumps; ++k) gradient.at(b, h, i, k) = 0.0f;
-      }
 
   for (const regard::Kernels* const* set = regard::BUILT; *set; ++set) {
     if (!regard::supported(**set)) continue;
@@ -226,10 +114,9 @@ void one_case() {
       for (int h = 0; h < heads; ++h)
         for (int i = 0; i < queries; ++i) {
           const int g = h / shared;
-          bool jumps;
-          const std::vector<double> weight = weights_of(b, h, i, jumps);
+          const std::vector<double> weight = weights_of(b, h, i);
           std::vector<double> change(static_cast<std::size_t>(keys));
-          double shift = 0.0, slopes = 0.0;
+          double shift = 0.0, total = 0.0;
           std::vector<Sum> expected(static_cast<std::size_t>(value_width)), exact_query(static_cast<std::size_t>(width));
           for (int j = 0; j < keys; ++j) {
             const double factor = dropped == 0.0f ? 1.0 : kept(call.dropout, b, h, i, j) ? call.dropout.scale : 0.0;
@@ -239,14 +126,11 @@ void one_case() {
               change[j] += factor * gradient.at(b, h, i, k) * value.at(b, g, j, k);
               exact_value[((static_cast<std::size_t>(b) * kv_heads + g) * keys + j) * value_width + k].add(of_value, of_value);
             }
-            const double slope = power == 0 ? weight[j] : power == 1 ? weight[j] > 0.0 : std::sqrt(weight[j]);
-            shift += slope * change[j], slopes += slope;
+            shift += weight[j] * change[j], total += weight[j];
           }
-          if (slopes > 0.0) shift /= slopes;
           for (int j = 0; j < keys; ++j)
             for (int k = 0; k < width; ++k) {
-              const double slope = power == 0 ? weight[j] : power == 1 ? weight[j] > 0.0 : std::sqrt(weight[j]);
-              const double of_score = slope * (change[j] - shift) * call.scale;
+              const double of_score = weight[j] * (change[j] - shift) * call.scale;
               double q = query.at(b, h, i, k), c = key.at(b, g, j, k);
               if (additive) {
                 const double hidden = std::tanh(q + c);
@@ -260,9 +144,9 @@ void one_case() {
           for (int k = 0; k < value_width; ++k) contexts.add(context.at(b, h, i, k), expected[k]);
           for (int k = 0; k < width; ++k) query_gradients.add(query_gradient.at(b, h, i, k), exact_query[k]);
           const float found = logsumexp[(static_cast<std::size_t>(b) * heads + h) * queries + i];
-          if (power == 0 && slopes == 0.0 && found != -INFINITY) fail("log-sum-exp of nothing", found, -INFINITY);
+          if (total == 0.0 && found != -INFINITY) fail("log-sum-exp of nothing", found, -INFINITY);
           double sum = 0.0;  // of the exponentials: what the weights were divided by
-          for (int j = 0; j < keys && power == 0; ++j)
+          for (int j = 0; j < keys; ++j)
             if (weight[j] > 1e-3) {
               double score = 0.0;
               for (int k = 0; k < width; ++k) {
@@ -437,7 +321,7 @@ int main(int count, char** words) {
   parts();
   const std::time_t start = std::time(nullptr);
   int done = 0;
-  for (; done < cases && std::difftime(std::time(nullptr), start) < seconds; ++done) one_case(), decode_case();
+  for (; done < cases && std::difftime(std::time(nullptr), start) < seconds; ++done) one_case(), rows_case(), decode_case();
   std::printf("%d cases from seed %llu on", done, seed);
   for (const regard::Kernels* const* set = regard::BUILT; *set; ++set)
     if (regard::supported(**set)) std::printf(" %s", (*set)->name);
