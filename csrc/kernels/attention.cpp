@@ -6,6 +6,7 @@
 #include "kernels/backward.h"
 #include "kernels/decode.h"
 #include "kernels/forward.h"
+#include "kernels/head.h"
 #include "kernels/rows_backward.h"
 #include "parallel/parallel.h"
 
@@ -53,6 +54,17 @@ void rows_forward_task(const void* given, std::int64_t index, float* room) {
 typedef Products<float> Singles;
 typedef Products<Half> Halves;
 
+Group whole_group(const Attention& call, std::int64_t batch, std::int64_t head) {
+  return {batch, head, head / (call.heads / call.kv_heads), 0, (int)call.queries};
+}
+
+void head_forward_task(const void* given, std::int64_t index, float* room) {
+  const AttentionForward& call = *static_cast<const AttentionForward*>(given);
+  const std::int64_t batch = index / call.heads, head = index % call.heads;
+  if (head_forward(call, Head(call, batch, head), room)) return;
+  for (int i = 0; i < call.queries; ++i) forward_group<float, Singles>(call, whole_group(call, batch, head).query(i), room);
+}
+
 Status rows_forward(const AttentionForward& call) noexcept {
   const int queries = queries_of_a_group(call, call.width + call.value_width + call.keys);
   const Forward task{call, queries, (call.queries + queries - 1) / queries};
@@ -66,6 +78,10 @@ Status rows_forward(const AttentionForward& call) noexcept {
 Status forward(const AttentionForward& call) noexcept {
   if (decodes(call)) return decode(call);
   if (call.rows) return rows_forward(call);
+  if (is_whole(call)) {
+    const std::int64_t least_room = forward_room<Singles>(call, QUERIES), room = Head::room(call);
+    return run_parallel(call.threads, call.batch * call.heads, (std::size_t)(room > least_room ? room : least_room), head_forward_task, &call);
+  }
   const int queries = queries_of_a_group(call, call.width + call.value_width);
   const Forward task{call, queries, (call.queries + queries - 1) / queries};
   const std::int64_t tasks = call.batch * call.heads * task.groups;
@@ -167,7 +183,29 @@ void backward_task(const void* given, std::int64_t index, float* room) {
       backward_part<GROUP>(task, batch, kv_head, part, room);
 }
 
+void head_backward_task(const void* given, std::int64_t kv, float* room) {
+  const AttentionBackward& call = *static_cast<const AttentionBackward*>(given);
+  const std::int64_t shared = call.heads / call.kv_heads, batch = kv / call.kv_heads;
+  float *key_gradient = call.key_gradient + kv * call.keys * call.width, *value_gradient = call.value_gradient + kv * call.keys * call.value_width;
+  for (std::int64_t n = 0; n < shared; ++n) {
+    const std::int64_t head = kv % call.kv_heads * shared + n;
+    const Group group = whole_group(call, batch, head);
+    if (all_finite<float>(call, group)) {
+      (n == 0 ? head_backward<false> : head_backward<true>)(call, Head(call, batch, head), key_gradient, value_gradient, room);
+      continue;
+    }
+    for (std::int64_t k = 0; n == 0 && k < call.keys * call.width; ++k) key_gradient[k] = 0.0f;
+    for (std::int64_t k = 0; n == 0 && k < call.keys * call.value_width; ++k) value_gradient[k] = 0.0f;
+    for (int i = 0; i < group.queries; ++i)
+      backward_group<float, Singles>(call, group.query(i), key_gradient, value_gradient, nullptr, room);
+  }
+}
+
 Status backward(const AttentionBackward& call) noexcept {
+  if (is_whole(call) && call.parts == 1 && in_vectors(call.context_gradient, call.value_width) && in_vectors(call.query_gradient, call.width)) {
+    const std::int64_t least_room = backward_room<Singles>(call, QUERIES), room = Head::room(call);
+    return run_parallel(call.threads, call.batch * call.kv_heads, (std::size_t)(room > least_room ? room : least_room), head_backward_task, &call);
+  }
   std::int64_t numbers = backward_numbers(call);
   if (call.rows) numbers += call.keys * (caps(call) ? 2 : 1);
   const int queries = queries_of_a_group(call, numbers);

@@ -192,8 +192,6 @@ static void decode_rows(Row* rows, int count, Range run, const Places<T>& keys, 
     }
 }
 
-static inline bool in_vectors(const Tensor& tensor, std::int64_t width) { return tensor.column == 1 && width % LANES == 0; }
-
 constexpr int ROW_NUMBERS = (sizeof(Row) + 63) / 64 * 16;
 
 // Numbers of scratch for each thread.

@@ -67,6 +67,9 @@ struct Matrix {
   T* at(std::ptrdiff_t i, std::ptrdiff_t j = 0) const { return data + i * row + j * column; }
 };
 
+// Whether its rows are whole vectors, to be read where they lie.
+static inline bool in_vectors(const Tensor& tensor, std::int64_t width) { return tensor.column == 1 && width % LANES == 0; }
+
 static inline int rounded(std::int64_t count) { return (int)((count + LANES - 1) / LANES * LANES); }
 
 // to[j * to_row + i] = scale * from[first + i, j] for `count` rows; the lanes up to the next vector are zeros. What is

@@ -254,7 +254,7 @@ struct Drawn {
   void describe() {
     char text[400];
     std::snprintf(text, sizeof text,
-                  "  %s%s, batch %d, kv_heads %d, heads %d, queries %d, keys %d, width %d, value_width %d, step %d, intervals %d, "
+                  "  float32%s, batch %d, kv_heads %d, heads %d, queries %d, keys %d, width %d, value_width %d, step %d, intervals %d, "
                   "dropout %d, threads %d\n  %s, factor %g, highest %lld, cap %g, numbers %d (gradient %d), by_batch %d, by_head %d\n ",
                   additive ? ", additive" : "", batch, kv_heads, heads, queries, keys, width, value_width,
                   step, intervals, call.dropout.threshold > 0, call.threads, NORMALIZERS[rows.normalizer], rows.factor,
