@@ -1,4 +1,4 @@
-"""The kernels that keep rows of weights: sparse normalisers, biases and observations, each beside its rivals in one run.
+"""The kernels that keep rows of weights: sparse normalisers, biases and observations, each beside its rivals.
 
 python benchmarks/attention_rows.py sparse    # sparsemax and 1.5-entmax, beside the entmax package
 python benchmarks/attention_rows.py terms     # T5's bias and ALiBi with gradients, beside sdpa with a mask, and eager
@@ -61,7 +61,7 @@ def sparse(rounds: int) -> None:
 
 
 def terms(rounds: int) -> None:
-    """Of T5's bias rivals build the mask from the table anew, as a training step does; that of ALiBi is there already."""
+    """Of T5's bias rivals make the mask anew, as a training step does; that of ALiBi is there already."""
     print(f"\n{torch.get_num_threads()} threads, float32, medians of {rounds}, forward and backward\n")
     print("| shape | term | native ms | x sdpa with a mask | x eager |\n|---|---|---|---|---|")
     for (batch, heads, length, width), kind in product(

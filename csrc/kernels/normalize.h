@@ -8,7 +8,8 @@
 
 namespace regard::REGARD_ISA {
 
-constexpr int MOST_STEPS = 40;       // of Newton's; a few are enough
+constexpr int FIRST_STEPS = 2;       // of Newton's, after which few keys are left
+constexpr int MOST_STEPS = 40;       // a few are enough
 constexpr float LOWEST = -2.0f;      // below the highest score: more than 1 below there is no weight
 constexpr float PRECISE = 1.2e-7f;   // a step that changes nothing
 
@@ -114,10 +115,9 @@ static inline Floats divide_by_sum(float* numbers, int count, Ints in) {
 
 // The threshold of sparsemax (power 1) or 1.5-entmax (2): weights are max(x - threshold, 0)^power and sum to one (Martins
 // and Astudillo 2016; Peters et al. 2019). x is how far a score is below the highest. Newton's steps rise to it from below,
-// where the sum of the weights is convex; given its support it is a mean, or the root of a quadratic.
-static inline Floats threshold_of(const float* numbers, int count, int power) {
-  Floats threshold = broadcast(-1.0f);
-  for (int step = 0; step < MOST_STEPS; ++step) {
+// where the sum of the weights is convex; ...
+static inline Floats risen(const float* numbers, int count, int power, Floats threshold, int steps) {
+  for (int step = 0; step < steps; ++step) {
     Floats sum{}, other{};  // and of power 1 how many they are, of power 2 their squares
     for (int n = 0; n < count; ++n) {
       const Floats above = larger(load(numbers + n * QUERIES) - threshold, Floats{});
@@ -129,6 +129,12 @@ static inline Floats threshold_of(const float* numbers, int count, int power) {
     threshold += rise;
     if (!any(rise > PRECISE)) break;
   }
+  return threshold;
+}
+
+// ... given its support it is a mean, or the root of a quadratic.
+static inline Floats threshold_of(const float* numbers, int count, int power, Floats threshold) {
+  threshold = risen(numbers, count, power, threshold, MOST_STEPS);
   Floats size{}, sum{};
   for (int n = 0; n < count; ++n) {
     const Floats x = load(numbers + n * QUERIES);
@@ -165,7 +171,19 @@ static inline void sparse(const Block& block, Kept& kept, int power, bool gather
     return !gather || any(some);
   });
   for (int lane = 0; lane < block.lanes; lane += LANES)
-    threshold[lane / LANES] = threshold_of(kept.numbers + lane, kept.count, power);
+    threshold[lane / LANES] = risen(kept.numbers + lane, kept.count, power, broadcast(-1.0f), FIRST_STEPS);
+  if (gather)  // what is below the threshold now stays below
+    kept.filter([&](const float* from, float* to, int) {
+      Ints some{};
+      for (int lane = 0; lane < block.lanes; lane += LANES) {
+        const Floats x = load(from + lane);
+        store(to + lane, x);
+        some |= ~(x <= threshold[lane / LANES]);
+      }
+      return any(some);
+    });
+  for (int lane = 0; lane < block.lanes; lane += LANES)
+    threshold[lane / LANES] = threshold_of(kept.numbers + lane, kept.count, power, threshold[lane / LANES]);
   kept.filter([&](const float* from, float* to, int) {
     Ints some{};
     for (int lane = 0; lane < block.lanes; lane += LANES) {
