@@ -13,7 +13,7 @@ from regard.attention.observations import TopKeys
 from regard.attention.padding import shares_keys
 from regard.attention.scores import Score
 from regard.attention.similarities import Kernel
-from regard.attention.spec import MOST_TERMS, knows_observation, knows_term
+from regard.attention.spec import MOST_OBSERVATIONS, MOST_TERMS, knows_observation, knows_term
 from regard.attention.terms import Bias
 from regard.ops import native
 from regard.ops.following import transformed
@@ -48,7 +48,7 @@ class Feature(Enum):
     VALUE_WIDTH = "values of another width than the keys"
     DROPOUT = "dropout"
     OBSERVE = "observations"
-    OTHER_OBSERVATION = "observations of your own"
+    OTHER_OBSERVATION = f"observations of your own, or more than {MOST_OBSERVATIONS}"
     LARGE = f"masks and terms on more than {LARGEST:,} pairs"
     LARGE_PATTERN = f"masks of any pattern but Dense on more than {LARGEST:,} pairs"
     SECOND_DERIVATIVES = "second derivatives"
@@ -177,7 +177,9 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.VALUE_WIDTH: call.value.shape[-1] != call.query.shape[-1],
         Feature.DROPOUT: call.dropout > 0.0,
         Feature.OBSERVE: bool(call.record),
-        Feature.OTHER_OBSERVATION: not all(knows_observation(item) for item in call.record.values()),
+        Feature.OTHER_OBSERVATION: (
+            len(call.record) > MOST_OBSERVATIONS or not all(knows_observation(item) for item in call.record.values())
+        ),
         Feature.LARGE: large and (bool(terms) or not bare),
         Feature.LARGE_PATTERN: large and not intervals and not isinstance(call.mask, Dense),
         Feature.FLOAT64: call.query.dtype == torch.float64,

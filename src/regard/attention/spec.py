@@ -42,6 +42,7 @@ _KINDS = {
 }
 _BUCKETS = (T5Buckets, Clipped, Grid)
 MOST_TERMS = rows.MOST_TERMS - 2  # a dense mask and the row of a Gaussian are terms too
+MOST_OBSERVATIONS = rows.MOST_OBSERVATIONS
 LARGEST_POSITION = 2**30
 
 
