@@ -26,7 +26,8 @@ void one_case() {
   const regard::Type type = half ? regard::Type::bfloat16 : regard::Type::float32;
   const int batch = 1 + below(2), kv_heads = 1 + below(2), shared = 1 + below(2), heads = kv_heads * shared;
   const int queries = below(4) ? 1 + below(150) : below(3), keys = below(4) ? 1 + below(250) : below(3);
-  const int width = 1 + below(70), value_width = 1 + below(70), intervals = below(3);
+  const int width = below(2) ? 1 + below(70) : 16 * (1 + below(4)), value_width = below(2) ? 1 + below(70) : 16 * (1 + below(4));
+  const int intervals = below(3);
   Random query(batch, heads, queries, width, type), key(batch, kv_heads, keys, width, type);
   Random value(batch, kv_heads, keys, value_width, type), gradient(batch, heads, queries, value_width, type);
   Random weight(1, 1, heads, width);

@@ -15,8 +15,11 @@ STRANGE = (torch.nan, torch.inf, -torch.inf)
 PROMISED = [name for name, features in TABLE.items() if Feature.HIDDEN_NAN in features]
 
 
-def draw(scene: Scene, backend: str) -> list[Tensor]:
-    lengths, widths = (scene.queries, scene.keys, scene.keys), (3, 3, 5)
+WIDTHS = st.sampled_from(((3, 3, 5), (16, 16, 32)))  # of the second, native computes small heads as a whole
+
+
+def draw(scene: Scene, backend: str, widths: tuple[int, int, int] = (3, 3, 5)) -> list[Tensor]:
+    lengths = (scene.queries, scene.keys, scene.keys)
     return [
         torch.randn(scene.batch, scene.heads, length, width, dtype=dtype_of(backend))
         for length, width in zip(lengths, widths, strict=True)
@@ -38,20 +41,22 @@ def test_what_nobody_may_see_reaches_nothing(backend: str, data: st.DataObject) 
     """Neither contexts, nor observations, nor any gradient, a learned score's among them."""
     scene = data.draw(scenes())
     drawn = data.draw(expressions(scene))
-    strange = data.draw(st.sampled_from(STRANGE))
+    strange, widths = data.draw(st.sampled_from(STRANGE)), data.draw(WIDTHS)
+    width = widths[0]
     score: regard.Score = regard.ScaledDot()
     if data.draw(st.booleans()):
         options = {"heads": scene.heads, "dtype": dtype_of(backend)}
-        score = regard.Additive(3, 2, **options) if Feature.ADDITIVE in TABLE[backend] else regard.General(3, **options)
+        additive = Feature.ADDITIVE in TABLE[backend]
+        score = regard.Additive(width, 2, **options) if additive else regard.General(width, **options)
     if not runs(backend, drawn, scene):
         return
     sees = drawn.matrix(scene)
-    clean = draw(scene, backend)
+    clean = draw(scene, backend, widths)
     dirty = [tensor.clone() for tensor in clean]
     dirty[0][~sees.any(-1)] = strange
     for tensor in dirty[1:]:
         tensor[~sees.any(-2)] = strange
-    probe = torch.randn(scene.batch, scene.heads, scene.queries, 5, dtype=dtype_of(backend))
+    probe = torch.randn(scene.batch, scene.heads, scene.queries, widths[2], dtype=dtype_of(backend))
     results = []
     for tensors in (clean, dirty):
         learned = list(score.parameters()) if isinstance(score, torch.nn.Module) else []
@@ -103,7 +108,7 @@ def test_what_may_be_seen_reaches_those_who_see_it(backend: str, which: str, dat
     if not runs(backend, drawn, scene):
         return
     sees = drawn.matrix(scene)
-    query, key, value = draw(scene, backend)
+    query, key, value = draw(scene, backend, data.draw(WIDTHS))
     row, head = data.draw(st.integers(0, scene.batch - 1)), data.draw(st.integers(0, scene.heads - 1))
     length = scene.queries if which == "query" else scene.keys
     place = (row, head, data.draw(st.integers(0, length - 1)))
