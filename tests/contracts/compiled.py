@@ -101,21 +101,30 @@ def test_sdpa_is_one_graph(score: str, mask: str) -> None:
     compare(attend, inputs(), *learned(*call.values()), by="eager")
 
 
+def single(part: object) -> object:
+    """In float32, what has numbers of its own."""
+    return part.float() if isinstance(part, nn.Module) else part
+
+
 @pytest.mark.requires("native")
 @pytest.mark.parametrize(
-    ("score", "mask", "operator"),
+    ("score", "normalize", "mask", "operator"),
     [
-        ("scaled", "none", "attention"),
-        ("scaled", "causal", "attention"),
-        ("scaled", "documents", "attention"),
-        ("scaled", "window and prefix", "attention"),
-        ("additive", "padding", "additive_attention"),
+        ("scaled", "softmax", "none", "attention"),
+        ("scaled", "softmax", "causal", "attention"),
+        ("scaled", "softmax", "documents", "attention"),
+        ("scaled", "softmax", "window and prefix", "attention"),
+        ("additive", "softmax", "padding", "additive_attention"),
+        ("t5", "entmax15", "causal", "row_attention"),
+        ("key bias", "sigmoid", "heads", "row_attention"),
+        ("near", "top-k", "strided", "row_attention"),
     ],
 )
-def test_native_is_one_operator(score: str, mask: str, operator: str) -> None:
+def test_native_is_one_operator(score: str, normalize: str, mask: str, operator: str) -> None:
     """Forward and backward, whatever the mask, if it has intervals: how many, a graph cannot ask."""
     call = {
-        "score": SCORES[score]().float() if score == "additive" else SCORES[score](),
+        "score": single(SCORES[score]()),
+        "normalize": single(NORMALIZERS[normalize]()),
         "mask": MASKS[mask](),
         "offset": 0 if mask == "documents" else OFFSET,
         "dropout": 0.3,
@@ -123,7 +132,7 @@ def test_native_is_one_operator(score: str, mask: str, operator: str) -> None:
     seen: list[str] = []
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        return (regard.attend(query, key, value, **call),)
+        return (regard.attend(query, key, value, **call, backend="native"),)
 
     def backend(graph: torch.fx.GraphModule, examples: list[Tensor]) -> Callable:
         seen.extend(str(node.target) for node in graph.graph.nodes if "regard" in str(node.target))
@@ -132,7 +141,17 @@ def test_native_is_one_operator(score: str, mask: str, operator: str) -> None:
     leaves = [tensor.detach().float().requires_grad_() for tensor in inputs()]
     torch.compile(attend, fullgraph=True, backend=backend)(*leaves)
     assert seen == [f"regard.{operator}.default"]
-    compare(attend, leaves, *learned(call["score"]), by="aot_eager")
+    compare(attend, leaves, *learned(call["score"], call["normalize"]), by="aot_eager")
+
+
+@pytest.mark.requires("native")
+def test_native_observes_in_the_graph() -> None:
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        options = {"mask": regard.Causal(), "offset": OFFSET, "record": RECORD, "backend": "native"}
+        context, seen = regard.observe(query, key, value, **options)
+        return context, *tensors_of(seen).values()
+
+    compare(attend, [tensor.detach().float().requires_grad_() for tensor in inputs()], by="aot_eager")
 
 
 def test_masks_are_made_inside() -> None:

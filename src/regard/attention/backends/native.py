@@ -32,7 +32,7 @@ def _is_bare(call: Call) -> bool:
     normalize, mask = call.normalize, call.lowered_mask
     return (
         isinstance(normalize, Softmax)
-        and not call.score.terms()
+        and len(call.score.terms()) == 0
         and not call.score.capped
         and (mask is None or mask.bounds is not None or mask.everything)
         and all(type(item) is LogSumExp and normalize.temperature == 1.0 for item in call.record.values())
