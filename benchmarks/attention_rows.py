@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import torch
 from attention import passes, tensors_of
+from attention_memory import held
 from timing import interleaved, machine, median
 from torch import Tensor
 from torch.nn import functional
@@ -128,12 +128,6 @@ def observe(rounds: int) -> None:
             found = {name: median(times) for name, times in interleaved(runs, rounds=rounds).items()}
         for name in ("nothing", *kinds):
             print(f"| {name} | {1e3 * found[name]:.1f} | {found[name] / found['nothing']:.2f} |", flush=True)
-
-
-def held(key: str) -> float:
-    """What Linux says that this process holds (VmRSS), or held at its highest (VmHWM), in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
 
 
 def memory() -> None:
