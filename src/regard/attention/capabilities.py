@@ -70,6 +70,7 @@ _SDPA = frozenset(
         Feature.KERNEL,
         Feature.BIAS,
         Feature.POSITION,
+        Feature.OTHER_TERM,
         Feature.SOFTMAX,
         Feature.SHARED_MASK,
         Feature.MASK,
