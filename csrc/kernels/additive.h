@@ -88,8 +88,8 @@ static void additive_scores(Left<float> key, const float* query, const float* tw
 
 constexpr int TILE = KEYS + LANES;  // numbers from one h to the next, where the keys of a tile lie side by side
 
-// Of the gradients of the scores of a run of keys, which are 0 up to a whole number of vectors of keys, to be multiplied by 4 weight[h]: the sums of gradient share (1 - share),
-// over the keys to query_sums[h][lane], and over the queries to key_sums[h][j]. And to share_sums[h][lane] gradient share.
+// Of the gradients of the scores of a run of keys, which are 0 up to a whole number of vectors of keys: the sums of gradient
+// share (1 - share), to be multiplied by 4 weight[h], over the keys to query_sums[h][lane], over the queries to key_sums[h][j]. And to share_sums[h][lane] gradient share.
 template <bool EXACT, int VECTORS>
 static void additive_gradients(const float* key, const float* query, const float* gradients, int keys, int width,
                                float* query_sums, float* share_sums, float* key_sums) {

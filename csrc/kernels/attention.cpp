@@ -80,7 +80,8 @@ Status forward(const AttentionForward& call) noexcept {
   if (call.rows) return rows_forward(call);
   if (is_whole(call)) {
     const std::int64_t least_room = forward_room<Singles>(call, QUERIES), room = Head::room(call);
-    return run_parallel(call.threads, call.batch * call.heads, (std::size_t)(room > least_room ? room : least_room), head_forward_task, &call);
+    return run_parallel(call.threads, call.batch * call.heads, (std::size_t)(room > least_room ? room : least_room),
+                        head_forward_task, &call);
   }
   const int queries = queries_of_a_group(call, call.width + call.value_width);
   const Forward task{call, queries, (call.queries + queries - 1) / queries};
@@ -186,7 +187,8 @@ void backward_task(const void* given, std::int64_t index, float* room) {
 void head_backward_task(const void* given, std::int64_t kv, float* room) {
   const AttentionBackward& call = *static_cast<const AttentionBackward*>(given);
   const std::int64_t shared = call.heads / call.kv_heads, batch = kv / call.kv_heads;
-  float *key_gradient = call.key_gradient + kv * call.keys * call.width, *value_gradient = call.value_gradient + kv * call.keys * call.value_width;
+  float* key_gradient = call.key_gradient + kv * call.keys * call.width;
+  float* value_gradient = call.value_gradient + kv * call.keys * call.value_width;
   for (std::int64_t n = 0; n < shared; ++n) {
     const std::int64_t head = kv % call.kv_heads * shared + n;
     const Group group = whole_group(call, batch, head);
@@ -202,9 +204,11 @@ void head_backward_task(const void* given, std::int64_t kv, float* room) {
 }
 
 Status backward(const AttentionBackward& call) noexcept {
-  if (is_whole(call) && call.parts == 1 && in_vectors(call.context_gradient, call.value_width) && in_vectors(call.query_gradient, call.width)) {
+  if (is_whole(call) && call.parts == 1 && in_vectors(call.context_gradient, call.value_width) &&
+      in_vectors(call.query_gradient, call.width)) {
     const std::int64_t least_room = backward_room<Singles>(call, QUERIES), room = Head::room(call);
-    return run_parallel(call.threads, call.batch * call.kv_heads, (std::size_t)(room > least_room ? room : least_room), head_backward_task, &call);
+    return run_parallel(call.threads, call.batch * call.kv_heads, (std::size_t)(room > least_room ? room : least_room),
+                        head_backward_task, &call);
   }
   std::int64_t numbers = backward_numbers(call);
   if (call.rows) numbers += call.keys * (caps(call) ? 2 : 1);

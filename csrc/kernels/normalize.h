@@ -188,7 +188,8 @@ static inline void sparse(const Block& block, Kept& kept, int power, bool gather
     Ints some{};
     for (int lane = 0; lane < block.lanes; lane += LANES) {
       const Floats above = larger(load(from + lane) - threshold[lane / LANES], Floats{});
-      const Floats weight = select(block.in(lane) & (highest[lane / LANES] != __builtin_inff()), power == 1 ? above : above * above, Floats{});
+      const Ints seen = block.in(lane) & (highest[lane / LANES] != __builtin_inff());
+      const Floats weight = select(seen, power == 1 ? above : above * above, Floats{});
       store(to + lane, weight);
       some |= weight != 0.0f;
     }

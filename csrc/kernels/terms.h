@@ -254,7 +254,8 @@ struct Terms {
   static void add_relative(const Term& term, const RelativeTable& table, const Block& block, const Tile& tile) {
     const Places found(term, block, tile);
     if (found.one >= 0) {
-      const float number = ((const float*)term.tensor.data + block.batch * term.tensor.batch + block.head * term.tensor.head)[found.one * term.tensor.column];
+      const float number = *((const float*)term.tensor.data + block.batch * term.tensor.batch + block.head * term.tensor.head +
+                             found.one * term.tensor.column);
       for (int n = 0; n < tile.count; ++n)
         for (int lane = 0; lane < block.lanes; lane += LANES)
           store(tile.numbers + n * QUERIES + lane, load(tile.numbers + n * QUERIES + lane) + number);
