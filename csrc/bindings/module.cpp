@@ -117,6 +117,16 @@ bool complete(regard::Attention& call, const Arguments& given, std::optional<Row
   return read(given.rows, *rows);
 }
 
+PyObject* run(regard::AttentionForward& call, unsigned long long context, unsigned long long logsumexp) {
+  call.context.data = pointer<void>(context);
+  call.logsumexp = pointer<float>(logsumexp);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->forward(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
 PyObject* forward(PyObject*, PyObject* arguments) {
   regard::AttentionForward call{};
   Arguments given;
@@ -126,13 +136,7 @@ PyObject* forward(PyObject*, PyObject* arguments) {
                         &logsumexp))
     return nullptr;
   if (!complete(call, given, rows)) return nullptr;
-  call.context.data = pointer<void>(context);
-  call.logsumexp = pointer<float>(logsumexp);
-  regard::Status status;
-  Py_BEGIN_ALLOW_THREADS
-  status = chosen->forward(call);
-  Py_END_ALLOW_THREADS
-  return done(status);
+  return run(call, context, logsumexp);
 }
 
 // Softmax of products, of keys and values in pages.
@@ -146,15 +150,9 @@ PyObject* decode(PyObject*, PyObject* arguments) {
                         &logsumexp, &table, &call.pages.batch, &call.pages.column, &call.pages.count, &call.pages.size, &wide))
     return nullptr;
   if (!complete(call, given, rows)) return nullptr;
-  call.context.data = pointer<void>(context);
-  call.logsumexp = pointer<float>(logsumexp);
   call.pages.table = pointer<const void>(table);
   call.pages.wide = wide != 0;
-  regard::Status status;
-  Py_BEGIN_ALLOW_THREADS
-  status = chosen->forward(call);
-  Py_END_ALLOW_THREADS
-  return done(status);
+  return run(call, context, logsumexp);
 }
 
 PyObject* backward(PyObject*, PyObject* arguments) {

@@ -22,6 +22,12 @@ struct Forward {
   std::int64_t groups;
 };
 
+// Of a head's queries as many as `most`, from `first` on.
+Group group_of(const Attention& call, std::int64_t batch, std::int64_t head, std::int64_t first, std::int64_t most) {
+  const std::int64_t left = call.queries - first;
+  return {batch, head, head / (call.heads / call.kv_heads), first, (int)(left < most ? left : most)};
+}
+
 typedef void ForwardGroup(const AttentionForward&, const Group&, float*);
 
 template <ForwardGroup GROUP>
@@ -31,10 +37,7 @@ void forward_task(const void* given, std::int64_t index, float* room) {
   const std::int64_t head = index / task.groups;
   // The last queries come first: under a causal mask they have the most to do.
   const std::int64_t first = (task.groups - 1 - index % task.groups) * task.queries;
-  const std::int64_t left = call.queries - first;
-  const Group group{head / call.heads, head % call.heads, head % call.heads / (call.heads / call.kv_heads), first,
-                    left < task.queries ? (int)left : task.queries};
-  GROUP(call, group, room);
+  GROUP(call, group_of(call, head / call.heads, head % call.heads, first, task.queries), room);
 }
 
 // Every parts-th group of a head, in order: what is added up over queries has a place for each part.
@@ -43,26 +46,18 @@ void rows_forward_task(const void* given, std::int64_t index, float* room) {
   const Forward& task = *static_cast<const Forward*>(given);
   const AttentionForward& call = task.call;
   const std::int64_t head = index / call.rows->parts, part = index % call.rows->parts;
-  for (std::int64_t g = part; g < task.groups; g += call.rows->parts) {
-    const std::int64_t first = g * task.queries, left = call.queries - first;
-    const Group group{head / call.heads, head % call.heads, head % call.heads / (call.heads / call.kv_heads), first,
-                      left < task.queries ? (int)left : task.queries};
-    rows_forward<Score>(call, group, (int)part, room);
-  }
+  for (std::int64_t g = part; g < task.groups; g += call.rows->parts)
+    rows_forward<Score>(call, group_of(call, head / call.heads, head % call.heads, g * task.queries, task.queries), (int)part, room);
 }
 
 typedef Products<float> Singles;
 typedef Products<Half> Halves;
 
-Group whole_group(const Attention& call, std::int64_t batch, std::int64_t head) {
-  return {batch, head, head / (call.heads / call.kv_heads), 0, (int)call.queries};
-}
-
 void head_forward_task(const void* given, std::int64_t index, float* room) {
   const AttentionForward& call = *static_cast<const AttentionForward*>(given);
   const std::int64_t batch = index / call.heads, head = index % call.heads;
   if (head_forward(call, Head(call, batch, head), room)) return;
-  for (int i = 0; i < call.queries; ++i) forward_group<float, Singles>(call, whole_group(call, batch, head).query(i), room);
+  for (int i = 0; i < call.queries; ++i) forward_group<float, Singles>(call, group_of(call, batch, head, i, 1), room);
 }
 
 Status rows_forward(const AttentionForward& call) noexcept {
@@ -111,17 +106,16 @@ struct Backward {
 
 template <typename T>
 bool all_finite(const AttentionBackward& call, const Group& group) {
-  Visible visible[MOST_BLOCKS];
-  for (int b = 0; b < group.blocks(); ++b)
-    visible[b].read(call.bounds, group.batch, group.head, group.first_of(b), group.queries_of(b), (int)call.keys);
-  Range ranges[2];
-  const int count = reach(visible, group.blocks(), ranges), width = (int)call.width, value_width = (int)call.value_width;
+  const Reached reached(call, group);
+  const int width = (int)call.width, value_width = (int)call.value_width;
   bool found = finite(Matrix<const T>(call.query, group.batch, group.head), group.first, group.first + group.queries, width);
   found = found && finite(Matrix<const T>(call.context_gradient, group.batch, group.head), group.first,
                           group.first + group.queries, value_width);
-  for (int r = 0; r < count && found; ++r)
-    found = finite(Matrix<const T>(call.key, group.batch, group.kv_head), ranges[r].first, ranges[r].last, width) &&
-            finite(Matrix<const T>(call.value, group.batch, group.kv_head), ranges[r].first, ranges[r].last, value_width);
+  for (int r = 0; r < reached.count && found; ++r) {
+    const Range range = reached.ranges[r];
+    found = finite(Matrix<const T>(call.key, group.batch, group.kv_head), range.first, range.last, width) &&
+            finite(Matrix<const T>(call.value, group.batch, group.kv_head), range.first, range.last, value_width);
+  }
   return found;
 }
 
@@ -163,9 +157,7 @@ void backward_part(const Backward& task, std::int64_t batch, std::int64_t kv_hea
   const bool by_head = !call.rows || call.rows->by_head;
   for (std::int64_t item = 0; item < shared * task.groups; ++item) {
     if ((by_head ? item : item % task.groups) % call.parts != part) continue;
-    const std::int64_t first = item % task.groups * task.queries, left = call.queries - first;
-    const Group group{batch, kv_head * shared + item / task.groups, kv_head, first,
-                      left < task.queries ? (int)left : task.queries};
+    const Group group = group_of(call, batch, kv_head * shared + item / task.groups, item % task.groups * task.queries, task.queries);
     float* weight_gradient = call.weight ? call.weight_gradient + weight_place(call, batch, group.head, part) : nullptr;
     GROUP(call, group, (int)part, key_gradient, value_gradient, weight_gradient, room);
   }
@@ -191,7 +183,7 @@ void head_backward_task(const void* given, std::int64_t kv, float* room) {
   float* value_gradient = call.value_gradient + kv * call.keys * call.value_width;
   for (std::int64_t n = 0; n < shared; ++n) {
     const std::int64_t head = kv % call.kv_heads * shared + n;
-    const Group group = whole_group(call, batch, head);
+    const Group group = group_of(call, batch, head, 0, call.queries);
     if (all_finite<float>(call, group)) {
       (n == 0 ? head_backward<false> : head_backward<true>)(call, Head(call, batch, head), key_gradient, value_gradient, room);
       continue;

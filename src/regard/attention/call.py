@@ -118,9 +118,9 @@ def checked_call(
     )
 
 
-def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
-    names = {"query": query, "key": key, "value": value}
-    for name, tensor in names.items():
+def check_each(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Raise TypeError or ValueError if one of the three is no tensor that attention could be computed of."""
+    for name, tensor in {"query": query, "key": key, "value": value}.items():
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
         if tensor.ndim != 4:
@@ -134,6 +134,11 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
             raise ValueError(
                 f"query is on {query.device} but {name} is on {tensor.device}; move it: {name}.to(query.device)"
             )
+
+
+def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
+    check_each(query, key, value)
+    names = {"query": query, "key": key, "value": value}
     if not query.shape[0] == key.shape[0] == value.shape[0]:
         raise ValueError(f"query, key and value must have one batch size, got {_shapes(names)}")
     if key.shape[1:3] != value.shape[1:3]:

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from regard.attention.api import attend
+from regard.attention.call import check_each
 from regard.attention.masks import Causal
 from regard.attention.padding import Lengths
 from regard.attention.scores import ScaledDot
@@ -123,27 +124,14 @@ def _check_pages(key: Tensor, table: Tensor, counts: Tensor) -> None:
 
 
 def _check_tensors(query: Tensor, key: Tensor, value: Tensor, table: Tensor | None) -> None:
+    check_each(query, key, value)
     names = {"query": query, "key": key, "value": value}
-    shapes = ", ".join(f"{name} {tuple(getattr(tensor, 'shape', ()))}" for name, tensor in names.items())
-    for name, tensor in names.items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
-        if tensor.ndim != 4:
-            raise ValueError(
-                f"{name} must have 4 dimensions, (batch, heads, length, width), got shape {tuple(tensor.shape)}; "
-                f"from (batch, length, width) make one head: {name}.unsqueeze(1)"
-            )
-        if not tensor.dtype.is_floating_point:
-            raise TypeError(f"{name} must be floating-point, got {tensor.dtype}")
-        if tensor.device != query.device:
-            raise ValueError(
-                f"query is on {query.device} but {name} is on {tensor.device}; move it: {name}.to(query.device)"
-            )
-        if tensor.dtype != query.dtype:
-            raise TypeError(
-                f"query, key and value must share a dtype, got {query.dtype}, {key.dtype} and {value.dtype}; "
-                "cast the query as the cache is: query.to(key.dtype)"
-            )
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in names.items())
+    if not query.dtype == key.dtype == value.dtype:
+        raise TypeError(
+            f"query, key and value must share a dtype, got {query.dtype}, {key.dtype} and {value.dtype}; "
+            "cast the query as the cache is: query.to(key.dtype)"
+        )
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
         raise ValueError(
             "decode is for inference and has no gradients: call it under torch.no_grad(), or for gradients "

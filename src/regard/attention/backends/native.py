@@ -42,22 +42,19 @@ def _is_bare(call: Call) -> bool:
 def _softmax(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     normalize, (query, key, value, scores) = call.normalize, _lowered(call)
     assert isinstance(normalize, Softmax)
-    factor, options = 1.0 / normalize.temperature, (_bounds(call), call.dropout, call.seed)
-    bounds, dropout, seed = options
+    factor, bounds, dropout, seed = 1.0 / normalize.temperature, _bounds(call), call.dropout, call.seed
     if isinstance(scores, AdditiveScores):
         weight = scores.weight.float()
         context, logsumexp = additive_attention(query, key, value, weight, bounds, factor, dropout, seed)
     else:
-        for (
-            term
-        ) in scores.terms:  # one number a key, as a Gaussian has: one more feature of it, of which queries have 1
+        # One number a key, as a Gaussian has, is one more feature of it, of which queries have 1.
+        for term in scores.terms:
             ones = query.new_full((*query.shape[:-1], 1), 1.0 / scores.scale)
             column = term.matrix(call.place)[:, :: query.shape[1] // key.shape[1]].mT
             query, key = torch.cat((query, ones), -1), torch.cat((key, column), -1)
         context, logsumexp = attention_and_logsumexp(query, key, value, bounds, scores.scale * factor, dropout, seed)
-        if (
-            scores.row is not None
-        ):  # what is the same for all keys of a query changes no weight, but it is in the scores
+        # What is the same for all keys of a query changes no weight, but it is in the scores.
+        if scores.row is not None:
             logsumexp = logsumexp + factor * scores.row.squeeze(-1)
     if normalize.sink is not None:  # one more key, whose value is zero: it takes its share of every weight
         context = context * torch.sigmoid(logsumexp - normalize.sink.float().view(1, -1, 1)).unsqueeze(-1)
@@ -67,11 +64,7 @@ def _softmax(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
 def _rows(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     query, key, value, scores = _lowered(call)
     spec, extras = describe(call, scores)
-    weight, scale = None, 1.0
-    if isinstance(scores, AdditiveScores):
-        weight = scores.weight.float()
-    else:
-        scale = scores.scale
+    weight, scale = (scores.weight.float(), 1.0) if isinstance(scores, AdditiveScores) else (None, scores.scale)
     query, key, value = query.float(), _side_by_side(key), _side_by_side(value)
     context, seen = row_attention(
         query, key, value, weight, _bounds(call), spec, extras, scale, call.dropout, call.seed
