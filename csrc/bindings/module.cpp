@@ -182,6 +182,29 @@ PyObject* backward(PyObject*, PyObject* arguments) {
   return done(status);
 }
 
+// Returns the loss, summed over the rows.
+PyObject* cross_entropy(PyObject*, PyObject* arguments) {
+  regard::CrossEntropy call{};
+  int type;
+  double loss, smoothing;
+  unsigned long long hidden, weight, target, hidden_gradient, weight_gradient;
+  if (!PyArg_ParseTuple(arguments, "iiLLLKKKdKK", &call.threads, &type, &call.rows, &call.width, &call.vocabulary, &hidden, &weight,
+                        &target, &smoothing, &hidden_gradient, &weight_gradient))
+    return nullptr;
+  call.type = static_cast<regard::Type>(type);
+  call.hidden = pointer<const void>(hidden), call.weight = pointer<const void>(weight);
+  call.target = pointer<const std::int64_t>(target);
+  call.smoothing = static_cast<float>(smoothing);
+  call.loss = &loss;
+  call.hidden_gradient = pointer<float>(hidden_gradient), call.weight_gradient = pointer<float>(weight_gradient);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->cross_entropy(call);
+  Py_END_ALLOW_THREADS
+  if (status != regard::Status::done) return done(status);
+  return PyFloat_FromDouble(loss);
+}
+
 PyObject* plan(PyObject*, PyObject* arguments) {
   regard::Attention call{};
   if (!PyArg_ParseTuple(arguments, "iLLLLLL", &call.threads, &call.batch, &call.heads, &call.kv_heads, &call.queries,
@@ -231,6 +254,7 @@ PyMethodDef methods[] = {
     {"forward", forward, METH_VARARGS, "Context and log-sum-exp of a call."},
     {"decode", decode, METH_VARARGS, "Context and log-sum-exp of a call whose keys and values lie in pages."},
     {"backward", backward, METH_VARARGS, "Gradients of a call."},
+    {"cross_entropy", cross_entropy, METH_VARARGS, "The loss of an output projection, summed over its rows, and gradients of its mean."},
     {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},
     {"built", built, METH_NOARGS, "The instruction sets of this build, the best first, and whether this processor has each."},
     {"use", use, METH_VARARGS, "Use an instruction set by name, or with None the best; returns its name."},

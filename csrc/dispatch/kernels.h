@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/attention.h"
+#include "kernels/cross_entropy.h"
 
 namespace regard {
 
@@ -10,6 +11,7 @@ struct Kernels {
   Status (*forward)(const AttentionForward&) noexcept;
   BackwardPlan (*plan)(const Attention&) noexcept;
   Status (*backward)(const AttentionBackward&) noexcept;
+  Status (*cross_entropy)(const CrossEntropy&) noexcept;
   double (*multiply_add)(Type, int threads, int rounds) noexcept;  // as fast as can be; returns how many operations that was
 };
 

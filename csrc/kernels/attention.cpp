@@ -1,17 +1,14 @@
-// The entry points of one instruction set; compiled once for each, with its own flags and REGARD_ISA.
+// Attention, forward and backward: which kernel a call is for, and its tasks.
 
 #include "kernels/attention.h"
 
-#include "dispatch/kernels.h"
 #include "kernels/backward.h"
 #include "kernels/decode.h"
+#include "kernels/entries.h"
 #include "kernels/forward.h"
 #include "kernels/head.h"
 #include "kernels/rows_backward.h"
 #include "parallel/parallel.h"
-
-#define REGARD_TEXT(name) #name
-#define REGARD_NAME(name) REGARD_TEXT(name)
 
 namespace regard::REGARD_ISA {
 namespace {
@@ -70,6 +67,8 @@ Status rows_forward(const AttentionForward& call) noexcept {
                      : run(rows_forward_task<Singles>, rows_forward_room<Singles>(call, queries));
 }
 
+}  // namespace
+
 Status forward(const AttentionForward& call) noexcept {
   if (decodes(call)) return decode(call);
   if (call.rows) return rows_forward(call);
@@ -97,6 +96,8 @@ BackwardPlan plan(const Attention& call) noexcept {
   if (parts > call.threads) parts = call.threads;
   return {parts < 1 ? 1 : (int)parts, rounded(call.width), rounded(call.value_width)};
 }
+
+namespace {
 
 struct Backward {
   const AttentionBackward& call;
@@ -195,6 +196,8 @@ void head_backward_task(const void* given, std::int64_t kv, float* room) {
   }
 }
 
+}  // namespace
+
 Status backward(const AttentionBackward& call) noexcept {
   if (is_whole(call) && call.parts == 1 && in_vectors(call.context_gradient, call.value_width) &&
       in_vectors(call.query_gradient, call.width)) {
@@ -217,36 +220,5 @@ Status backward(const AttentionBackward& call) noexcept {
   if (call.type == Type::float32) return run(backward_task<backward_any<float, Singles>>, backward_room<Singles>(call, queries));
   return run(backward_task<backward_any<Half, Halves>>, backward_room<Halves>(call, queries));
 }
-
-}  // namespace
-
-// What the processor reaches in registers alone: the sums of a tile, without reading anything. Of floats the sums are
-// multiplied, since a product that is always the same would be computed once.
-Floats one_more(Floats sum, Floats left, Floats right) { return multiply_add(right, sum, left); }
-Floats one_more(Floats sum, Words left, Words right) { return multiply_add(sum, left, right); }
-
-template <typename Word>
-void multiply_add_task(const void* rounds, std::int64_t, float* room) {
-  const Floats some = broadcast(*static_cast<const int*>(rounds) * 1e-12f);  // nothing the compiler could know
-  const auto left = (decltype(broadcast(Word{})))some, right = left;
-  Floats sum[TILE_ROWS][2];
-  for (int i = 0; i < TILE_ROWS; ++i) sum[i][0] = sum[i][1] = some;
-  for (int n = *static_cast<const int*>(rounds); n > 0; --n)
-    for (int i = 0; i < TILE_ROWS; ++i)
-      for (int v = 0; v < 2; ++v) sum[i][v] = one_more(sum[i][v], left, right);
-  Floats total{};
-  for (int i = 0; i < TILE_ROWS; ++i) total += sum[i][0] + sum[i][1];
-  store(room, total);
-}
-
-double multiply_add(Type type, int threads, int rounds) noexcept {
-  typedef WordOf<Half>::type Word;
-  const bool pairs = type == Type::bfloat16 && HELD<Word> == 2;
-  run_parallel(threads, threads, LANES, pairs ? multiply_add_task<Word> : multiply_add_task<float>, &rounds);
-  return 2.0 * (pairs ? 2 : 1) * threads * rounds * TILE_ROWS * 2 * LANES;
-}
-
-extern const Kernels KERNELS;
-const Kernels KERNELS{REGARD_NAME(REGARD_ISA), forward, plan, backward, multiply_add};
 
 }  // namespace regard::REGARD_ISA

@@ -1,13 +1,9 @@
 // What a call of the fused softmax attention is: pointers, sizes and strides, and nothing of torch or Python.
 #pragma once
 
-#include <cstdint>
+#include "kernels/types.h"
 
 namespace regard {
-
-enum class Status : int { done = 0, no_memory = 1, no_such_isa = 2, no_such_page = 3 };
-
-enum class Type : int { float32 = 0, bfloat16 = 1 };
 
 // A tensor of four dimensions (batch, heads, length, width), of the call's type; strides in elements.
 struct Tensor {
@@ -21,13 +17,6 @@ struct Bounds {
   const std::int64_t* data;
   std::int64_t batch, head, row;  // strides, in elements
   int count;                      // 0, 1 or 2
-};
-
-// Weights are dropped by the contract of regard/attention/random.py.
-struct Dropout {
-  std::uint64_t seed;
-  std::uint32_t threshold;  // round(p * 2^32); nothing is dropped at 0
-  float scale;              // 1 / (1 - p)
 };
 
 // What is added to the scores of pairs, in float32. Tensors are (batch, heads, queries, keys), of strides 0 where they are

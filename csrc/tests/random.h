@@ -114,4 +114,7 @@ struct Distance {
 // One random call whose rows of weights are kept, forward and backward, by every instruction set: csrc/tests/rows.cpp.
 void rows_case();
 
+// One random output projection with its loss and gradients: csrc/tests/cross_entropy.cpp.
+void cross_entropy_case();
+
 }  // namespace regard::tests

@@ -19,6 +19,7 @@ import regard.nn
 from regard.attention.backends import streamed
 from regard.attention.masks import Mask
 from regard.models.transformer import Embedding, Encoder, Layers, Transformer
+from regard.ops.cross_entropy import linear_cross_entropy
 
 pytestmark = [  # torch's own, of its tracer and its exporter
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
@@ -292,3 +293,15 @@ def test_a_model_is_exported(tmp_path: Path) -> None:
             torch.testing.assert_close(program.module()(*arguments), expected)
         (answer,) = session.run(None, dict(zip(names, (tensor.numpy() for tensor in arguments), strict=True)))
         np.testing.assert_allclose(answer, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("by", ["eager", "aot_eager"])
+def test_the_loss_is_compiled(by: str) -> None:
+    torch.manual_seed(0)
+    hidden, weight = (torch.randn(rows, 16).requires_grad_() for rows in (300, 50))
+    target = torch.randint(50, (300,))
+
+    def loss(hidden: Tensor, weight: Tensor) -> tuple[Tensor]:
+        return (linear_cross_entropy(hidden, weight, target, label_smoothing=0.1),)
+
+    compare(loss, [hidden, weight], by=by)

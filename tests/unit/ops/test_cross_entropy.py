@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from regard.ops import cross_entropy
+from regard.ops import cross_entropy, native
 from regard.ops.cross_entropy import linear_cross_entropy
 
 ROWS = cross_entropy._ROWS
@@ -204,3 +204,70 @@ def test_shapes_fit(
     )
     with pytest.raises(ValueError, match=re.escape(text)):
         linear_cross_entropy(torch.randn(hidden), torch.randn(weight), torch.zeros(target, dtype=torch.int64))
+
+
+# The native kernels
+
+NATIVE = pytest.mark.skipif(bool(native.ABSENT), reason=f"native: {native.ABSENT}")
+
+
+@NATIVE
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("rows", "dim", "vocabulary"), [(1, 1, 1), (ROWS + 5, 20, 401), (3 * ROWS, 64, 1000)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_kernels_are_the_plain_computation(
+    dtype: torch.dtype, rows: int, dim: int, vocabulary: int, smoothing: float
+) -> None:
+    hidden, weight, target = (tensor.detach() for tensor in draw(rows, dim, vocabulary, dtype))
+    found = cross_entropy.operator(hidden, weight, target, smoothing, True, True)
+    right = cross_entropy.plain(hidden.double(), weight.double(), target, smoothing, True, True)
+    for one, exact in zip(found, right, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one.double(), exact, rtol=1e-4, atol=2e-6)
+
+
+@NATIVE
+def test_the_number_of_threads_changes_no_bit() -> None:
+    hidden, weight, target = (tensor.detach() for tensor in draw(2 * ROWS, 32, 3000, torch.float32))
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(cross_entropy.operator(hidden, weight, target, 0.1, True, True))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+@NATIVE
+def test_kernels_where_nothing_counts() -> None:
+    hidden, weight, target = draw(5, dtype=torch.float32)
+    loss = linear_cross_entropy(hidden, weight, target.fill_(IGNORE))
+    assert loss.item() == 0.0
+    assert not any(gradient.any() for gradient in torch.autograd.grad(loss, (hidden, weight)))
+
+
+@NATIVE
+def test_nan_stays_in_its_row_of_the_hidden_gradient() -> None:
+    hidden, weight, target = (tensor.detach() for tensor in draw(40, dtype=torch.float32))
+    hidden[3, 1] = torch.nan
+    loss, of_hidden, _ = cross_entropy.operator(hidden, weight, target, 0.1, True, True)
+    assert loss.isnan()
+    assert of_hidden.isnan().any(-1).nonzero().flatten().tolist() == [3]
+
+
+@NATIVE
+@pytest.mark.parametrize("wrong", [-1, 11])
+def test_a_target_is_a_token(wrong: int) -> None:
+    hidden, weight, target = draw(5, dtype=torch.float32)
+    target[2] = wrong
+    with pytest.raises(IndexError, match=r"targets are from .* and there are 11 tokens"):
+        linear_cross_entropy(hidden, weight, target)
+
+
+@NATIVE
+def test_it_is_an_operator_of_torch() -> None:
+    hidden, weight, target = (tensor.detach() for tensor in draw(7, dtype=torch.float32))
+    torch.library.opcheck(cross_entropy.operator, (hidden, weight, target, 0.1, True, False))

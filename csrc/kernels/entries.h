@@ -1,0 +1,15 @@
+// The entry points of one instruction set; what each does stands at the struct that it takes.
+#pragma once
+
+#include "kernels/attention.h"
+#include "kernels/cross_entropy.h"
+
+namespace regard::REGARD_ISA {
+
+Status forward(const AttentionForward&) noexcept;
+BackwardPlan plan(const Attention&) noexcept;
+Status backward(const AttentionBackward&) noexcept;
+Status cross_entropy(const CrossEntropy&) noexcept;
+double multiply_add(Type, int threads, int rounds) noexcept;
+
+}  // namespace regard::REGARD_ISA
