@@ -8,12 +8,11 @@
 
 #include "kernels/cross_entropy.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 
 #include "kernels/block.h"
 #include "kernels/entries.h"
+#include "kernels/workspace.h"
 #include "parallel/parallel.h"
 
 namespace regard::REGARD_ISA {
@@ -22,15 +21,6 @@ namespace {
 constexpr int ROWS = 256;            // of a block: the weight's gradient is read and written once for each
 constexpr int PANELS = ROWS / QUERIES;
 constexpr int PART = 4 * KEYS;       // words of the vocabulary that a task has: of 128 numbers they are in the second cache
-
-struct Free {
-  void operator()(void* data) const { std::free(data); }
-};
-typedef std::unique_ptr<float, Free> Numbers;
-
-Numbers numbers(std::int64_t count) {
-  return Numbers(static_cast<float*>(std::aligned_alloc(64, ((std::size_t)count * sizeof(float) + 63) / 64 * 64)));
-}
 
 // A block of rows, and what its tasks tell each other.
 template <typename T>
@@ -286,20 +276,14 @@ Status run(const CrossEntropy& call) {
   const bool keeps = call.hidden_gradient || call.weight_gradient;
   const std::int64_t places = (std::int64_t)parts * ROWS;
   const std::int64_t of_products = keeps ? places * width : 0, of_weights = keeps ? places * PART : 0;
-  const Numbers all = numbers(ROWS * width + of_products + of_weights + 3 * places + 2 * width + ROWS);
-  if (!all) return Status::no_memory;
+  Workspace space(ROWS * width + of_products + of_weights + 3 * places + 2 * width + ROWS);
+  if (!space) return Status::no_memory;
   const Matrix<const T> hidden(Tensor{const_cast<void*>(call.hidden), 0, 0, width, 1}, 0, 0);
   const Matrix<const T> weight(Tensor{const_cast<void*>(call.weight), 0, 0, width, 1}, 0, 0);
   Block<T> block{call, hidden, weight, parts, keeps};
-  float* at = all.get();
-  const auto take = [&at](std::int64_t count) {
-    float* taken = at;
-    at += count;
-    return taken;
-  };
-  block.weights = take(of_weights), block.products = take(of_products), block.packed = take(ROWS * width);
-  block.highest = take(places), block.sums = take(places), block.factors = take(places);
-  block.logsumexp = take(ROWS), block.total = take(width), block.sum_of_weight = take(width);
+  block.weights = space.take(of_weights), block.products = space.take(of_products), block.packed = space.take(ROWS * width);
+  block.highest = space.take(places), block.sums = space.take(places), block.factors = space.take(places);
+  block.logsumexp = space.take(ROWS), block.total = space.take(width), block.sum_of_weight = space.take(width);
   sum_rows(weight, call.vocabulary, width, 1.0f, block.sum_of_weight);
   if (call.weight_gradient) sum_rows(hidden, call.rows, width, -block.spread() / (float)call.rows, block.total);
 

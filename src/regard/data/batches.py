@@ -1,7 +1,7 @@
 """Batches of sentence pairs of similar length, in an order that depends on nothing but (seed, epoch)."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypedDict
@@ -11,6 +11,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from regard.models.tokens import END, PAD, START
+
+Sentences = Sequence[Sequence[int]]  # in token numbers
+Sides = tuple[Sentences, Sentences]  # sources and targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,8 @@ class TokenBatches:
         tokens: the largest `rows * longest` of a batch.
         seed: of the order.
         packed: lay the pairs of a batch end to end instead of padding them (:class:`Batch`).
+        recut: the sources and targets of an epoch, cut into other sub-words (:class:`Resegmentation`), a pure function
+            of its number. Batches are cut by `sources` and `targets`, so that one may come to a little more than `tokens`.
 
     Raises:
         ValueError: no pairs, unequally many, or a pair that is longer than `tokens`.
@@ -116,12 +121,14 @@ class TokenBatches:
         tokens: int,
         seed: int,
         packed: bool = False,
+        recut: Callable[[int], Sides] | None = None,
     ) -> None:
         if len(sources) != len(targets):
             raise ValueError(f"{len(sources)} sources but {len(targets)} targets: they go in pairs")
         if not sources:
             raise ValueError("there are no sentence pairs to make batches of")
         self.sources, self.targets, self.tokens, self.seed, self.packed = sources, targets, tokens, seed, packed
+        self.recut = recut
         source_lengths = torch.tensor([len(sentence) + 1 for sentence in sources])
         target_lengths = torch.tensor([len(sentence) + 1 for sentence in targets])
         longest = torch.maximum(source_lengths, target_lengths)
@@ -147,16 +154,19 @@ class TokenBatches:
         if self._position == len(self):
             self.set_epoch(self._epoch + 1)
         batches = self.order(self._epoch)
+        sides = (self.sources, self.targets) if self.recut is None else self.recut(self._epoch)
         start, self._start = self._start, 0
         for position in range(start, len(batches)):
             pairs = batches[position]
             self._position = position + 1
-            yield self.batch(pairs)
+            yield self._batch(pairs, *sides)
 
     def batch(self, pairs: Sequence[int]) -> Batch:
         """The batch of these pairs, by their places in `sources` and `targets`."""
-        sources, targets = [self.sources[pair] for pair in pairs], [self.targets[pair] for pair in pairs]
-        return collate(sources, targets, packed=self.packed)
+        return self._batch(pairs, self.sources, self.targets)
+
+    def _batch(self, pairs: Sequence[int], sources: Sentences, targets: Sentences) -> Batch:
+        return collate([sources[pair] for pair in pairs], [targets[pair] for pair in pairs], packed=self.packed)
 
     def order(self, epoch: int) -> list[list[int]]:
         """The pairs of every batch of an epoch, in the order in which they are handed out."""

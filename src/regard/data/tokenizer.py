@@ -33,8 +33,8 @@ class Tokenizer:
                 raise ValueError(f"token {number} of a tokenizer must be {name!r}, not {inner.id_to_token(number)!r}")
         inner.encode_special_tokens = True  # "<s>" in somebody's text is three characters, not START
         self._inner = inner
-        vocabulary = inner.get_vocab()
-        self._pieces = sorted(vocabulary, key=vocabulary.__getitem__)
+        self._vocabulary = inner.get_vocab()
+        self._pieces = sorted(self._vocabulary, key=self._vocabulary.__getitem__)
 
     @classmethod
     def train(
@@ -125,6 +125,20 @@ class Tokenizer:
         if not 0 <= number < len(self._pieces):
             raise ValueError(f"token {number} is outside of this tokenizer's vocabulary of {len(self._pieces)}")
         return self._pieces[number]
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text, which sub-words never reach across: "▁" begins one that follows a space."""
+        normalizer = self._inner.normalizer
+        text = text if normalizer is None else normalizer.normalize_str(text)
+        return [word for word, _ in self._inner.pre_tokenizer.pre_tokenize_str(text)]
+
+    def merges(self) -> dict[tuple[str, str], int]:
+        """The pairs of pieces that are merged, and the rank of each: the lowest is merged first."""
+        return {(left, right): rank for rank, (left, right) in enumerate(self.to_json()["model"]["merges"])}
+
+    def number(self, piece: str) -> int:
+        """The number of a piece; UNKNOWN, if it is none."""
+        return self._vocabulary.get(piece, UNKNOWN)
 
     def to_json(self) -> dict[str, Any]:
         """All of the tokenizer as plain JSON values."""

@@ -191,3 +191,30 @@ def test_sentences_to_translate_come_back_in_order(lengths: list[int], tokens: i
             results[row] = sentence[: length - 1]
     assert [results[row] for row in range(len(sources))] == sources
     assert widths == sorted(widths, reverse=True)
+
+
+# Sentences that are cut anew
+
+
+def test_an_epoch_has_its_own_sentences_and_resumes_among_them() -> None:
+    sources, targets = [[5] * (1 + n % 7) for n in range(40)], [[5]] * 40
+    asked: list[int] = []
+
+    def recut(epoch: int) -> tuple[list[list[int]], list[list[int]]]:
+        asked.append(epoch)
+        return [[10 + epoch, *source] for source in sources], [[20 + epoch, *target] for target in targets]
+
+    batches = TokenBatches(sources, targets, tokens=24, seed=3, recut=recut)
+    epochs = [list(batches), list(batches)]
+    assert asked == [0, 1], "once an epoch"
+    for epoch, found in enumerate(epochs):
+        assert len(found) == len(batches)
+        for batch in found:
+            assert (batch.source[:, 0] == 10 + epoch).all()
+            assert (batch.target_out[:, 0] == 20 + epoch).all()
+    again = TokenBatches(sources, targets, tokens=24, seed=3, recut=recut)
+    again.load_state_dict({"epoch": 1, "position": 2})
+    for one, other in zip(again, epochs[1][2:], strict=True):
+        assert torch.equal(one.source, other.source)
+        assert torch.equal(one.target_out, other.target_out)
+    assert batches.batch([0]).source[0, 0] == 5, "batches of one's own choice are of the sentences as they were given"

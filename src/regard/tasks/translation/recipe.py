@@ -43,12 +43,21 @@ class SubWords:
         joint: One vocabulary for both languages.
         lowercase: Lower-case everything; translations are then lower-cased too.
         characters: Keep the N most frequent characters alone (null: all).
+        dropout: Probability of leaving out a merge in training, so that words are cut anew each epoch (0: never).
     """
 
     vocabulary: int = 8000
     joint: bool = True
     lowercase: bool = False
     characters: int | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.dropout <= 1.0:
+            raise ValueError(
+                f"sub_words.dropout is a probability, 0 <= dropout <= 1; got {self.dropout}; "
+                "usual is --sub_words.dropout 0.1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from regard.attention import Weights, watch
-from regard.data.batches import TokenBatches, length_batches
+from regard.data.batches import Sides, TokenBatches, length_batches
 from regard.data.parallel import ParallelText, read_parallel
+from regard.data.resegmentation import Resegmentation
 from regard.data.tokenizer import Tokenizers
 from regard.decoding import Beam, Greedy, Hypothesis, Sampling, attention_of, search
 from regard.explain.alignment import Alignment
@@ -120,10 +121,20 @@ class Translation:
         self.metric = recipe.metric
         torch.manual_seed(recipe.training.seed)
         self.model = build(recipe, tokenizers)
-        self.batches = self._batches(train, seed=recipe.training.seed)
+        self.batches = self._batches(train, seed=recipe.training.seed, recut=self._recut(train))
         self._validation = self._batches(validation, seed=0)
 
-    def _batches(self, pairs: ParallelText, *, seed: int) -> TokenBatches:
+    def _recut(self, pairs: ParallelText) -> Callable[[int], Sides] | None:
+        """Both sides of an epoch, cut anew; nothing where the recipe cuts words one way."""
+        if not self.recipe.sub_words.dropout:
+            return None
+        source, target = (
+            Resegmentation(tokenizer, texts, p=self.recipe.sub_words.dropout, seed=self.recipe.training.seed)
+            for tokenizer, texts in ((self.tokenizers.source, pairs.sources), (self.tokenizers.target, pairs.targets))
+        )
+        return lambda epoch: (source.epoch(epoch), target.epoch(epoch))
+
+    def _batches(self, pairs: ParallelText, *, seed: int, recut: Callable[[int], Sides] | None = None) -> TokenBatches:
         sources, targets = self.tokenizers.source.encode(pairs.sources), self.tokenizers.target.encode(pairs.targets)
         try:
             return TokenBatches(
@@ -132,6 +143,7 @@ class Translation:
                 tokens=self.recipe.batch_tokens,
                 seed=seed,
                 packed=self.recipe.model.packs(self.recipe.training),
+                recut=recut,
             )
         except ValueError as error:
             raise ValueError(f"{pairs.source_name}: {error} (tokens is the recipe's batch_tokens)") from None
