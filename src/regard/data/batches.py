@@ -106,8 +106,9 @@ class TokenBatches:
         tokens: the largest `rows * longest` of a batch.
         seed: of the order.
         packed: lay the pairs of a batch end to end instead of padding them (:class:`Batch`).
-        recut: the sources and targets of an epoch, cut into other sub-words (:class:`Resegmentation`), a pure function
-            of its number. Batches are cut by `sources` and `targets`, so that one may come to a little more than `tokens`.
+        recut: the sources and targets of an epoch, cut into other sub-words (:class:`Resegmentation`), a pure
+            function of its number. Batches are made by the lengths of `sources` and `targets`, so that one may come
+            to a little more than `tokens`.
 
     Raises:
         ValueError: no pairs, unequally many, or a pair that is longer than `tokens`.

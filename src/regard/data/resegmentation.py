@@ -11,7 +11,7 @@ _CUTS = 4  # of a word in an epoch, at most: each of its occurrences has one of 
 
 
 class Resegmentation:
-    """The token numbers of sentences, whose words are cut anew each epoch: every merge is left out with probability `p`.
+    """The token numbers of sentences whose words are cut anew each epoch: a merge is left out with probability `p`.
 
     A rare cut shows a model what a word is made of, so that it learns the parts too; with `p=0` it is `encode`.
     What an epoch is depends on `(seed, epoch)` alone. A word has at most four cuts in an epoch, drawn

@@ -1,4 +1,4 @@
-"""Laws of sub-words that are cut anew: the text stays, what is left out decides the cut, and (seed, epoch) decides that."""
+"""Laws of sub-words that are cut anew: the text stays, and (seed, epoch) decides the cuts."""
 
 import random
 
