@@ -12,7 +12,7 @@ import torch
 from regard.training.averaging import average_weights
 from regard.training.checkpoint import load_checkpoint
 from regard.training.evaluation import evaluate
-from regard.training.machine import choose_device, choose_precision
+from regard.training.machine import choose_device, choose_precision, keep_memory
 from regard.training.options import TrainingOptions
 from regard.training.plots import draw_plots
 from regard.training.progress import Progress, Stream
@@ -50,6 +50,7 @@ def fit(task: Task, options: TrainingOptions, run: RunDirectory, *, resume: bool
         raise ValueError("there are no training batches: give training data with at least one example")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    keep_memory()
     progress, state = Progress(), None
     if resume:
         state = load_checkpoint(run.checkpoint_path, needed=_STATE)
