@@ -205,6 +205,48 @@ PyObject* cross_entropy(PyObject*, PyObject* arguments) {
   return PyFloat_FromDouble(loss);
 }
 
+#define RESIDUAL_FORMAT "iiiLL(KIf)"
+#define RESIDUAL_TARGETS(call, type, branch_type)                                                                      \
+  &call.threads, &type, &branch_type, &call.rows, &call.width, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale
+
+PyObject* residual(PyObject*, PyObject* arguments) {
+  regard::ResidualForward call{};
+  int type, branch_type;
+  unsigned long long inputs, branch, sum, gain, shift, normed, mean, inverse;
+  if (!PyArg_ParseTuple(arguments, RESIDUAL_FORMAT "KKK(KKfKKK)", RESIDUAL_TARGETS(call, type, branch_type), &inputs, &branch, &sum,
+                        &gain, &shift, &call.eps, &normed, &mean, &inverse))
+    return nullptr;
+  call.type = static_cast<regard::Type>(type), call.branch_type = static_cast<regard::Type>(branch_type);
+  call.inputs = pointer<const void>(inputs), call.branch = pointer<const void>(branch), call.sum = pointer<void>(sum);
+  call.gain = pointer<const float>(gain), call.shift = pointer<const float>(shift), call.normed = pointer<void>(normed);
+  call.mean = pointer<float>(mean), call.inverse = pointer<float>(inverse);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->residual(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
+PyObject* residual_backward(PyObject*, PyObject* arguments) {
+  regard::ResidualBackward call{};
+  int type, branch_type;
+  unsigned long long sum, normed_gradient, sum_gradient, mean, inverse, gain, inputs_gradient, branch_gradient, gain_gradient, shift_gradient;
+  if (!PyArg_ParseTuple(arguments, RESIDUAL_FORMAT "KKKKKKKKKK", RESIDUAL_TARGETS(call, type, branch_type), &sum, &normed_gradient,
+                        &sum_gradient, &mean, &inverse, &gain, &inputs_gradient, &branch_gradient, &gain_gradient, &shift_gradient))
+    return nullptr;
+  call.type = static_cast<regard::Type>(type), call.branch_type = static_cast<regard::Type>(branch_type);
+  call.sum = pointer<const void>(sum), call.normed_gradient = pointer<const void>(normed_gradient);
+  call.sum_gradient = pointer<const void>(sum_gradient);
+  call.mean = pointer<const float>(mean), call.inverse = pointer<const float>(inverse), call.gain = pointer<const float>(gain);
+  call.inputs_gradient = pointer<void>(inputs_gradient), call.branch_gradient = pointer<void>(branch_gradient);
+  call.gain_gradient = pointer<float>(gain_gradient), call.shift_gradient = pointer<float>(shift_gradient);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->residual_backward(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
 PyObject* plan(PyObject*, PyObject* arguments) {
   regard::Attention call{};
   if (!PyArg_ParseTuple(arguments, "iLLLLLL", &call.threads, &call.batch, &call.heads, &call.kv_heads, &call.queries,
@@ -255,6 +297,8 @@ PyMethodDef methods[] = {
     {"decode", decode, METH_VARARGS, "Context and log-sum-exp of a call whose keys and values lie in pages."},
     {"backward", backward, METH_VARARGS, "Gradients of a call."},
     {"cross_entropy", cross_entropy, METH_VARARGS, "The loss of an output projection, summed over its rows, and gradients of its mean."},
+    {"residual", residual, METH_VARARGS, "Dropout of features, added to inputs, and layer norm of the sum."},
+    {"residual_backward", residual_backward, METH_VARARGS, "Gradients of dropout, residual sum and layer norm."},
     {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},
     {"built", built, METH_NOARGS, "The instruction sets of this build, the best first, and whether this processor has each."},
     {"use", use, METH_VARARGS, "Use an instruction set by name, or with None the best; returns its name."},

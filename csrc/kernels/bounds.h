@@ -14,6 +14,7 @@ struct Range {
 };
 
 static inline int least(int x, int y) { return x < y ? x : y; }
+static inline std::int64_t least_of(std::int64_t x, std::int64_t y) { return x < y ? x : y; }
 static inline int most(int x, int y) { return x < y ? y : x; }
 
 struct Visible {

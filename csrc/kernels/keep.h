@@ -1,4 +1,4 @@
-// Which weights dropout keeps: the contract of regard/attention/random.py, with the queries in the lanes.
+// Which weights dropout keeps: the contract of regard/ops/random.py, with the queries in the lanes.
 #pragma once
 
 #include "kernels/bounds.h"
@@ -32,6 +32,12 @@ struct Keep {
     __builtin_memcpy(&rows, row + lane, sizeof rows);
     __builtin_memcpy(&mixes, mixed + lane, sizeof mixes);
     const Words bits = mix(mix((std::uint32_t)key ^ mixes) + rows);
+    return select((Ints)(bits >= threshold), broadcast(scale), Floats{});
+  }
+
+  // The same of one query, with keys in the lanes.
+  Floats factors_of(int query, Words keys) const {
+    const Words bits = mix(mix(keys ^ mixed[query]) + row[query]);
     return select((Ints)(bits >= threshold), broadcast(scale), Floats{});
   }
 

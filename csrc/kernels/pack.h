@@ -56,6 +56,33 @@ static inline void write(Half* to, float x) {  // to the nearest, of two the eve
   *to = x != x ? 0x7fc0 : (Half)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+// What numbers are after they are written and read.
+static inline Floats rounded_to(const float*, Floats x) { return x; }
+static inline Floats rounded_to(const Half*, Floats x) {
+  return select(x == x, (Floats)(rounded_bits(x) & 0xffff0000u), float_of(broadcast(0x7fc00000)));
+}
+
+// Of numbers that are rounded already.
+static inline void write_rounded(float* to, Floats x) { store(to, x); }
+static inline void write_rounded(Half* to, Floats x) {
+  const Words halves = (Words)x >> 16;
+#if defined(__AVX512F__)  // GCC narrows the halves of a vector one after the other
+  _mm256_storeu_si256((__m256i*)to, _mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)halves));
+#elif defined(__AVX2__)
+  const __m256i words = (__m256i)halves;
+  _mm_storeu_si128((__m128i*)to, _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+#else
+  typedef Half Halves __attribute__((vector_size(LANES * 2)));
+  const Halves narrow = __builtin_convertvector(halves, Halves);
+  __builtin_memcpy(to, &narrow, sizeof narrow);
+#endif
+}
+
+template <typename T>
+static inline void write_lanes(T* to, Floats x) {
+  write_rounded(to, rounded_to(to, x));
+}
+
 // A matrix of a tensor: one head of one batch row.
 template <typename T>
 struct Matrix {

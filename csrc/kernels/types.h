@@ -9,7 +9,7 @@ enum class Status : int { done = 0, no_memory = 1, no_such_isa = 2, no_such_page
 
 enum class Type : int { float32 = 0, bfloat16 = 1 };
 
-// What is dropped is decided by the contract of regard/attention/random.py.
+// What is dropped is decided by the contract of regard/ops/random.py.
 struct Dropout {
   std::uint64_t seed;
   std::uint32_t threshold;  // round(p * 2^32); nothing is dropped at 0

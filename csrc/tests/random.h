@@ -117,4 +117,7 @@ void rows_case();
 // One random output projection with its loss and gradients: csrc/tests/cross_entropy.cpp.
 void cross_entropy_case();
 
+// One random residual sum with dropout and layer norm, and gradients: csrc/tests/residual.cpp.
+void residual_case();
+
 }  // namespace regard::tests

@@ -20,6 +20,8 @@ from regard.attention.backends import streamed
 from regard.attention.masks import Mask
 from regard.models.transformer import Embedding, Encoder, Layers, Transformer
 from regard.ops.cross_entropy import linear_cross_entropy
+from regard.ops.random import draw_seed
+from regard.ops.residual import add_dropout, add_dropout_norm, dropout
 
 pytestmark = [  # torch's own, of its tracer and its exporter
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch"),
@@ -305,3 +307,16 @@ def test_the_loss_is_compiled(by: str) -> None:
         return (linear_cross_entropy(hidden, weight, target, label_smoothing=0.1),)
 
     compare(loss, [hidden, weight], by=by)
+
+
+@pytest.mark.parametrize("by", ["eager", "aot_eager"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_residual_path_is_compiled(by: str, dtype: torch.dtype) -> None:
+    """With the seed drawn inside; in float64 without kernels."""
+    leaves = [torch.randn(size, dtype=dtype).requires_grad_() for size in ((5, 3, 16), (5, 3, 16), (16,), (16,))]
+
+    def path(inputs: Tensor, branch: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        total = add_dropout(inputs, dropout(branch, p=0.4, seed=draw_seed()), p=0.4, seed=draw_seed())
+        return total, add_dropout_norm(total, branch, weight, bias, p=0.4, seed=draw_seed())
+
+    compare(path, leaves, by=by)

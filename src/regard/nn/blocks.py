@@ -10,6 +10,8 @@ from regard.attention.masks import Mask
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.cache import KeyValueCache
 from regard.nn.dropout import Dropout
+from regard.ops.random import draw_seed
+from regard.ops.residual import add_dropout, add_dropout_norm, runs
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -41,9 +43,32 @@ class Residual(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "batch length dim"], layer: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "batch length dim"]:
+        branch = layer(self.norm(inputs)) if self.pre_norm else layer(inputs)
+        if not self._fuses(inputs, branch):
+            total = inputs + self.dropout(branch)
+            return total if self.pre_norm else self.norm(total)
+        p, seed = self.dropout.p, draw_seed()
         if self.pre_norm:
-            return inputs + self.dropout(layer(self.norm(inputs)))
-        return self.norm(inputs + self.dropout(layer(inputs)))
+            return add_dropout(inputs, branch, p=p, seed=seed)
+        if type(self.norm) is not nn.LayerNorm or self.norm.normalized_shape != inputs.shape[-1:] or hooked(self.norm):
+            return self.norm(add_dropout(inputs, branch, p=p, seed=seed))
+        return add_dropout_norm(inputs, branch, self.norm.weight, self.norm.bias, p=p, seed=seed, eps=self.norm.eps)
+
+    def _fuses(self, inputs: Tensor, branch: Tensor) -> bool:
+        """Whether the kernels add what is kept of a branch in one pass."""
+        drops = type(self.dropout) is Dropout and self.dropout.training and self.dropout.p > 0.0
+        return drops and inputs.shape == branch.shape and runs(inputs, branch) and not hooked(self.dropout)
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether someone waits for calls of this module: then it has to be called."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or nn.modules.module._has_any_global_hook()
+    )
 
 
 class EncoderBlock(nn.Module):

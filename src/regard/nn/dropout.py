@@ -4,13 +4,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from regard.ops.random import draw_seed
+from regard.ops.residual import dropout, runs
+
 
 class Dropout(nn.Module):
     """Zeroes features with probability `p` in training and divides the rest by the probability of staying.
 
     Torch draws a random number a feature, on one thread, which costs a small model a fifth of its training step.
-    Here one 64-bit draw serves four features, 16 bits each, so that `p` is rounded to a multiple of 2^-16. Compiled,
-    it is torch's dropout, which torch's compiler fuses with what stands around it.
+    Where the kernels run, a call draws one seed, and they hash it with the row and the feature (`regard.ops.residual`).
+    Elsewhere that would be slow: one 64-bit draw serves four features, 16 bits each, so that `p` is rounded to a
+    multiple of 2^-16. Compiled, it is torch's dropout, which torch's compiler fuses with what stands around it.
     """
 
     def __init__(self, p: float) -> None:
@@ -27,6 +31,8 @@ class Dropout(nn.Module):
             return inputs
         if torch.compiler.is_compiling():
             return nn.functional.dropout(inputs, self.p)
+        if runs(inputs):
+            return dropout(inputs, p=self.p, seed=draw_seed())
         count = inputs.numel()
         words = torch.empty((count + 3) // 4, dtype=torch.int64, device=inputs.device)
         draws = words.random_(-(2**63), None).view(torch.int16)[:count].view(inputs.shape)

@@ -36,7 +36,7 @@ def attention_and_logsumexp(
         bounds: int64 `(batch, heads, queries, m, 2)`, of which the first three may be 1: m (one or two) disjoint
             half-open intervals of keys for each query. None: every key.
         scale: factor of the scores.
-        dropout: probability of dropping a weight, by the contract of `regard.attention.random`.
+        dropout: probability of dropping a weight, by the contract of `regard.ops.random`.
         seed: of that contract; a tensor in a graph.
 
     Returns:

@@ -53,6 +53,28 @@ def test_dropout_is_on_what_is_added(pre_norm):
     assert around(x, torch.ones_like).unique().tolist() == [0, 2]
 
 
+@pytest.mark.requires("native")
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_in_training_the_residual_path_is_one_call(pre_norm):
+    around, x = Residual(DIM, pre_norm=pre_norm, dropout=0.5), torch.randn(BATCH, LENGTH, DIM)
+    nn.init.normal_(around.norm.weight)
+    torch.manual_seed(3)
+    outputs = around(x, torch.cos)
+    assert outputs.grad_fn.name() == ("_AddedBackward" if pre_norm else "_NormedBackward")
+    torch.manual_seed(3)
+    branch = (around.norm(x) if pre_norm else x).cos()
+    total = x + around.dropout(branch)
+    torch.testing.assert_close(outputs, total if pre_norm else around.norm(total))
+
+
+@pytest.mark.parametrize("part", ["norm", "dropout"])
+def test_a_hook_of_a_part_of_the_residual_path_is_called(part):
+    around, calls = Residual(DIM, pre_norm=False, dropout=0.5), []
+    getattr(around, part).register_forward_hook(lambda *call: calls.append(call))
+    around(torch.randn(BATCH, LENGTH, DIM), torch.cos)
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("pre_norm", [True, False])
 def test_an_encoder_block_is_its_formula(pre_norm):
     block = randomized(EncoderBlock(attention(), FeedForward(DIM, HIDDEN), pre_norm=pre_norm, dropout=0.1))
