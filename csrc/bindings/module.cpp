@@ -249,9 +249,14 @@ PyObject* residual_backward(PyObject*, PyObject* arguments) {
 
 PyObject* plan(PyObject*, PyObject* arguments) {
   regard::Attention call{};
-  if (!PyArg_ParseTuple(arguments, "iLLLLLL", &call.threads, &call.batch, &call.heads, &call.kv_heads, &call.queries,
-                        &call.width, &call.value_width))
+  int type;
+  unsigned long long bounds;
+  if (!PyArg_ParseTuple(arguments, "ii(LLLLLLL)(KLLLi)", &call.threads, &type, &call.batch, &call.heads, &call.kv_heads, &call.queries,
+                        &call.keys, &call.width, &call.value_width, &bounds, &call.bounds.batch, &call.bounds.head, &call.bounds.row,
+                        &call.bounds.count))
     return nullptr;
+  call.type = static_cast<regard::Type>(type);
+  call.bounds.data = pointer<const std::int64_t>(bounds);
   const regard::BackwardPlan made = chosen->plan(call);
   return Py_BuildValue("iLL", made.parts, static_cast<long long>(made.padded_width),
                        static_cast<long long>(made.padded_value_width));

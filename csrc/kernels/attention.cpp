@@ -2,6 +2,8 @@
 
 #include "kernels/attention.h"
 
+#include <cstring>
+
 #include "kernels/backward.h"
 #include "kernels/decode.h"
 #include "kernels/entries.h"
@@ -57,6 +59,33 @@ void head_forward_task(const void* given, std::int64_t index, float* room) {
   for (int i = 0; i < call.queries; ++i) forward_group<float, Singles>(call, group_of(call, batch, head, i, 1), room);
 }
 
+// What a call of segments is to its tasks: some segments of a head.
+template <typename Call>
+struct Documents {
+  const Call& call;
+  const Segments& segments;
+  static constexpr int SOME = 8;
+
+  std::int64_t tasks() const { return (segments.count + SOME - 1) / SOME; }
+  const Segment* first(std::int64_t task) const { return segments.begin() + task * SOME; }
+  const Segment* last(std::int64_t task) const { return segments.begin() + least((int)(task + 1) * SOME, segments.count); }
+};
+
+void documents_forward_task(const void* given, std::int64_t index, float* room) {
+  const auto& task = *static_cast<const Documents<AttentionForward>*>(given);
+  const AttentionForward& call = task.call;
+  const std::int64_t head = index / task.tasks(), some = index % task.tasks();
+  for (const Segment* one = task.first(some); one != task.last(some); ++one) {
+    if (head_forward(call, Head(call, 0, head, *one), room)) continue;
+    for (int i = 0; i < one->queries; ++i) forward_group<float, Singles>(call, group_of(call, 0, head, one->first + i, 1), room);
+  }
+}
+
+std::int64_t head_room(const Attention& call, std::int64_t least_room) {
+  const std::int64_t room = Head::room(call);
+  return room > least_room ? room : least_room;
+}
+
 Status rows_forward(const AttentionForward& call) noexcept {
   const int queries = queries_of_a_group(call, call.width + call.value_width + call.keys);
   const Forward task{call, queries, (call.queries + queries - 1) / queries};
@@ -72,10 +101,14 @@ Status rows_forward(const AttentionForward& call) noexcept {
 Status forward(const AttentionForward& call) noexcept {
   if (decodes(call)) return decode(call);
   if (call.rows) return rows_forward(call);
-  if (is_whole(call)) {
-    const std::int64_t least_room = forward_room<Singles>(call, QUERIES), room = Head::room(call);
-    return run_parallel(call.threads, call.batch * call.heads, (std::size_t)(room > least_room ? room : least_room),
+  if (is_whole(call))
+    return run_parallel(call.threads, call.batch * call.heads, (std::size_t)head_room(call, forward_room<Singles>(call, QUERIES)),
                         head_forward_task, &call);
+  const Segments segments(call);
+  if (segments.count && in_vectors(call)) {
+    const Documents<AttentionForward> documents{call, segments};
+    return run_parallel(call.threads, call.heads * documents.tasks(), (std::size_t)head_room(call, forward_room<Singles>(call, QUERIES)),
+                        documents_forward_task, &documents);
   }
   const int queries = queries_of_a_group(call, call.width + call.value_width);
   const Forward task{call, queries, (call.queries + queries - 1) / queries};
@@ -89,6 +122,7 @@ Status forward(const AttentionForward& call) noexcept {
 // As many parts as give every thread some: each part adds up gradients of keys and values in a place of its own, in an
 // order that does not depend on which thread has it.
 BackwardPlan plan(const Attention& call) noexcept {
+  if (Segments(call).count) return {1, rounded(call.width), rounded(call.value_width)};
   const std::int64_t wanted = call.threads == 1 ? 1 : 4 * call.threads, heads = call.batch * call.kv_heads;
   const std::int64_t groups = call.heads / call.kv_heads * ((call.queries + QUERIES - 1) / QUERIES);
   std::int64_t parts = heads > 0 ? (wanted + heads - 1) / heads : 1;
@@ -177,33 +211,51 @@ void backward_task(const void* given, std::int64_t index, float* room) {
       backward_part<GROUP>(task, batch, kv_head, part, room);
 }
 
-void head_backward_task(const void* given, std::int64_t kv, float* room) {
-  const AttentionBackward& call = *static_cast<const AttentionBackward*>(given);
+// The heads that share a key head, or a segment of them.
+void heads_backward(const AttentionBackward& call, std::int64_t kv, const Segment& segment, float* room) {
   const std::int64_t shared = call.heads / call.kv_heads, batch = kv / call.kv_heads;
   float* key_gradient = call.key_gradient + kv * call.keys * call.width;
   float* value_gradient = call.value_gradient + kv * call.keys * call.value_width;
+  float *of_keys = key_gradient + segment.low * call.width, *of_values = value_gradient + segment.low * call.value_width;
   for (std::int64_t n = 0; n < shared; ++n) {
     const std::int64_t head = kv % call.kv_heads * shared + n;
-    const Group group = group_of(call, batch, head, 0, call.queries);
+    const Group group = group_of(call, batch, head, segment.first, segment.queries);
     if (all_finite<float>(call, group)) {
-      (n == 0 ? head_backward<false> : head_backward<true>)(call, Head(call, batch, head), key_gradient, value_gradient, room);
+      (n == 0 ? head_backward<false> : head_backward<true>)(call, Head(call, batch, head, segment), of_keys, of_values, room);
       continue;
     }
-    for (std::int64_t k = 0; n == 0 && k < call.keys * call.width; ++k) key_gradient[k] = 0.0f;
-    for (std::int64_t k = 0; n == 0 && k < call.keys * call.value_width; ++k) value_gradient[k] = 0.0f;
+    for (std::int64_t k = 0; n == 0 && k < segment.keys * call.width; ++k) of_keys[k] = 0.0f;
+    for (std::int64_t k = 0; n == 0 && k < segment.keys * call.value_width; ++k) of_values[k] = 0.0f;
     for (int i = 0; i < group.queries; ++i)
       backward_group<float, Singles>(call, group.query(i), key_gradient, value_gradient, nullptr, room);
   }
 }
 
+void head_backward_task(const void* given, std::int64_t kv, float* room) {
+  const AttentionBackward& call = *static_cast<const AttentionBackward*>(given);
+  heads_backward(call, kv, {0, 0, (int)call.queries, (int)call.keys}, room);
+}
+
+void documents_backward_task(const void* given, std::int64_t index, float* room) {
+  const auto& task = *static_cast<const Documents<AttentionBackward>*>(given);
+  const std::int64_t kv = index / task.tasks(), some = index % task.tasks();
+  for (const Segment* one = task.first(some); one != task.last(some); ++one) heads_backward(task.call, kv, *one, room);
+}
+
 }  // namespace
 
 Status backward(const AttentionBackward& call) noexcept {
-  if (is_whole(call) && call.parts == 1 && in_vectors(call.context_gradient, call.value_width) &&
-      in_vectors(call.query_gradient, call.width)) {
-    const std::int64_t least_room = backward_room<Singles>(call, QUERIES), room = Head::room(call);
-    return run_parallel(call.threads, call.batch * call.kv_heads, (std::size_t)(room > least_room ? room : least_room),
-                        head_backward_task, &call);
+  if (call.parts == 1 && in_vectors(call) && in_vectors(call.context_gradient, call.value_width) && in_vectors(call.query_gradient, call.width)) {
+    const std::size_t room = (std::size_t)head_room(call, backward_room<Singles>(call, QUERIES));
+    if (is_whole(call)) return run_parallel(call.threads, call.batch * call.kv_heads, room, head_backward_task, &call);
+    const Segments segments(call);
+    const Documents<AttentionBackward> documents{call, segments};
+    if (segments.count && !segments.covers) {
+      std::memset(call.key_gradient, 0, sizeof(float) * call.kv_heads * call.keys * call.width);
+      std::memset(call.value_gradient, 0, sizeof(float) * call.kv_heads * call.keys * call.value_width);
+    }
+    if (segments.count)
+      return run_parallel(call.threads, call.kv_heads * documents.tasks(), room, documents_backward_task, &documents);
   }
   std::int64_t numbers = backward_numbers(call);
   if (call.rows) numbers += call.keys * (caps(call) ? 2 : 1);

@@ -22,7 +22,9 @@ struct Visible {
   std::int32_t low[2][QUERIES], high[2][QUERIES];
   Range some[2], all[2];  // of each interval: what any query sees, and what every query sees
 
-  void read(const Bounds& bounds, std::int64_t batch, std::int64_t head, std::int64_t first, int queries, int keys_) {
+  // Keys are counted from `key` on.
+  void read(const Bounds& bounds, std::int64_t batch, std::int64_t head, std::int64_t first, int queries, int keys_,
+            std::int64_t key = 0) {
     count = bounds.count, keys = keys_;
     const std::int64_t* from = bounds.data + batch * bounds.batch + head * bounds.head + first * bounds.row;
     for (int m = 0; m < count; ++m) {
@@ -31,8 +33,9 @@ struct Visible {
         low[m][i] = high[m][i] = 0;
         if (i >= queries) continue;
         const std::int64_t* interval = from + i * bounds.row + m * 2;  // clamped: nothing beyond the keys is ever read
-        const int lowest = interval[0] < 0 ? 0 : interval[0] > keys ? keys : (int)interval[0];
-        const int highest = interval[1] < lowest ? lowest : interval[1] > keys ? keys : (int)interval[1];
+        const std::int64_t from_key = interval[0] - key, to_key = interval[1] - key;
+        const int lowest = from_key < 0 ? 0 : from_key > keys ? keys : (int)from_key;
+        const int highest = to_key < lowest ? lowest : to_key > keys ? keys : (int)to_key;
         low[m][i] = lowest, high[m][i] = highest;
         all[m] = {most(all[m].first, lowest), least(all[m].last, highest)};
         if (lowest < highest) some[m] = {least(some[m].first, lowest), most(some[m].last, highest)};

@@ -3,21 +3,25 @@
 #pragma once
 
 #include "kernels/products.h"
+#include "kernels/segments.h"
 
 namespace regard::REGARD_ISA {
 
-constexpr int MOST_QUERIES = 64;  // then scores and their gradients are in the first cache; of keys KEYS
+// Whether vectors can read the rows of a call.
+static inline bool in_vectors(const Attention& call) {
+  return in_vectors(call.query, call.width) && in_vectors(call.key, call.width) && in_vectors(call.value, call.value_width);
+}
 
-// Whether a call is computed head by head: float32, whose rows vectors can read.
+// Whether a call is computed head by head.
 static inline bool is_whole(const Attention& call) {
   return call.type == Type::float32 && !call.rows && !call.weight && call.queries <= MOST_QUERIES && call.keys <= KEYS &&
-         call.queries > 0 && call.keys > 0 && in_vectors(call.query, call.width) && in_vectors(call.key, call.width) &&
-         in_vectors(call.value, call.value_width);
+         call.queries > 0 && call.keys > 0 && in_vectors(call);
 }
 
 struct Head {
   const Attention& call;
   const std::int64_t batch, head, kv_head;
+  const Segment segment;  // of the head; all of it
   const int queries, keys, lanes, width, value_width;
   const Matrix<const float> query, key, value;
   Visible visible[MOST_QUERIES / QUERIES];
@@ -25,17 +29,22 @@ struct Head {
   Keep keep[MOST_QUERIES / QUERIES];
 
   Head(const Attention& call_, std::int64_t batch_, std::int64_t head_)
-      : call(call_), batch(batch_), head(head_), kv_head(head_ / (call_.heads / call_.kv_heads)), queries((int)call.queries),
-        keys((int)call.keys), lanes(rounded(queries)), width((int)call.width), value_width((int)call.value_width),
-        query(call.query, batch, head), key(call.key, batch, kv_head), value(call.value, batch, kv_head) {
+      : Head(call_, batch_, head_, {0, 0, (int)call_.queries, (int)call_.keys}) {}
+  Head(const Attention& call_, std::int64_t batch_, std::int64_t head_, const Segment& segment_)
+      : call(call_), batch(batch_), head(head_), kv_head(head_ / (call_.heads / call_.kv_heads)), segment(segment_),
+        queries(segment.queries), keys(segment.keys), lanes(rounded(queries)), width((int)call.width), value_width((int)call.value_width),
+        query(Matrix<const float>(call.query, batch, head).from(segment.first)),
+        key(Matrix<const float>(call.key, batch, kv_head).from(segment.low)),
+        value(Matrix<const float>(call.value, batch, kv_head).from(segment.low)) {
     for (int first = 0; first < queries; first += QUERIES) {
-      visible[first / QUERIES].read(call.bounds, batch, head, first, least(QUERIES, queries - first), keys);
-      runs[first / QUERIES] = visible[first / QUERIES].within(0, keys, 1);
-      if (runs[first / QUERIES].empty()) runs[first / QUERIES] = {0, 0};
-      if (call.dropout.threshold > 0) keep[first / QUERIES].read(call.dropout, batch, head, first);
+      const int block = first / QUERIES, some = least(QUERIES, queries - first);
+      visible[block].read(call.bounds, batch, head, segment.first + first, some, keys, segment.low);
+      runs[block] = visible[block].within(0, keys, 1);
+      if (runs[block].empty()) runs[block] = {0, 0};
+      if (call.dropout.threshold > 0) keep[block].read(call.dropout, batch, head, segment.first + first);
     }
   }
-  std::int64_t place() const { return (batch * call.heads + head) * call.queries; }
+  std::int64_t place() const { return (batch * call.heads + head) * call.queries + segment.first; }
   static std::int64_t room(const Attention& call) { return (2 * KEYS + call.width + call.value_width) * MOST_QUERIES; }
 
   // Of each block of queries, with its lanes and the keys that it may see.
@@ -65,7 +74,7 @@ struct Head {
         }
     });
   }
-  Floats factor(int lane, int key_number) const { return keep[lane / QUERIES].factor(lane % QUERIES, key_number); }
+  Floats factor(int lane, int key_number) const { return keep[lane / QUERIES].factor(lane % QUERIES, (int)segment.low + key_number); }
 };
 
 // False where a context is no finite number.
@@ -73,7 +82,7 @@ static bool head_forward(const AttentionForward& call, const Head& head, float* 
   const int keys = head.keys, lanes = head.lanes;
   float *scores = room, *packed = room + keys * lanes;
   head.scores(packed, scores);
-  const Matrix<float> context(call.context, head.batch, head.head);
+  const Matrix<float> context = Matrix<float>(call.context, head.batch, head.head).from(head.segment.first);
   float logsumexp[MOST_QUERIES];
   head.each_block([&](int first, int some, Range run) {
     for (int lane = first; lane < first + some; lane += LANES) {
@@ -98,7 +107,8 @@ static bool head_forward(const AttentionForward& call, const Head& head, float* 
   });
   for (int i = 0; call.logsumexp && i < head.queries; ++i)
     call.logsumexp[head.place() + i] = head.visible[i / QUERIES].nothing(i % QUERIES) ? -__builtin_inff() : logsumexp[i];
-  return finite(Matrix<const float>(call.context, head.batch, head.head), 0, head.queries, head.value_width);
+  return finite(Matrix<const float>(call.context, head.batch, head.head), head.segment.first, head.segment.first + head.queries,
+                head.value_width);
 }
 
 // Gradients of keys and values are added to those of heads before (ADD), or written. Inputs are finite.
@@ -106,8 +116,8 @@ template <bool ADD>
 static void head_backward(const AttentionBackward& call, const Head& head, float* key_gradient, float* value_gradient, float* room) {
   const int keys = head.keys, lanes = head.lanes;
   float *scores = room, *changes = scores + keys * lanes, *packed = changes + keys * lanes, *columns = packed + head.width * lanes;
-  const Matrix<const float> gradient(call.context_gradient, head.batch, head.head);
-  const Matrix<float> query_gradient(call.query_gradient, head.batch, head.head);
+  const Matrix<const float> gradient = Matrix<const float>(call.context_gradient, head.batch, head.head).from(head.segment.first);
+  const Matrix<float> query_gradient = Matrix<float>(call.query_gradient, head.batch, head.head).from(head.segment.first);
   head.scores(packed, scores);
   pack_columns(gradient, 0, head.queries, head.value_width, 1.0f, columns, lanes);
   head.products(head.value, columns, head.value_width, changes);

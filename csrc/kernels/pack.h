@@ -92,6 +92,11 @@ struct Matrix {
   Matrix(const Tensor& tensor, std::int64_t batch, std::int64_t head)
       : data((T*)tensor.data + batch * tensor.batch + head * tensor.head), row(tensor.row), column(tensor.column) {}
   T* at(std::ptrdiff_t i, std::ptrdiff_t j = 0) const { return data + i * row + j * column; }
+  Matrix from(std::ptrdiff_t i) const {  // without the rows before
+    Matrix rest = *this;
+    rest.data = at(i);
+    return rest;
+  }
 };
 
 // Whether its rows are whole vectors, to be read where they lie.

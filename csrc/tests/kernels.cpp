@@ -24,10 +24,20 @@ using namespace regard::tests;
 void one_case() {
   const bool half = below(2), additive = !half && below(2);
   const regard::Type type = half ? regard::Type::bfloat16 : regard::Type::float32;
-  const int batch = 1 + below(2), kv_heads = 1 + below(2), shared = 1 + below(2), heads = kv_heads * shared;
-  const int queries = below(4) ? 1 + below(150) : below(3), keys = below(4) ? 1 + below(250) : below(3);
+  const bool documents = !below(3);  // end to end, each of which sees its own keys
+  const int batch = documents ? 1 : 1 + below(2), kv_heads = 1 + below(2), shared = 1 + below(2), heads = kv_heads * shared;
+  std::vector<std::pair<int, int>> lengths;  // of each document, in queries and keys
+  int queries = below(4) ? 1 + below(150) : below(3), keys = below(4) ? 1 + below(250) : below(3);
+  if (documents) {
+    queries = 0, keys = below(3);  // some of which nobody sees
+    for (int n = 2 + below(12); n > 0; --n) {
+      lengths.emplace_back(1 + below(below(5) ? 40 : 80), below(8) ? 1 + below(below(5) ? 40 : 120) : 0);
+      queries += lengths.back().first, keys += lengths.back().second;
+    }
+  }
   const int width = below(2) ? 1 + below(70) : 16 * (1 + below(4)), value_width = below(2) ? 1 + below(70) : 16 * (1 + below(4));
-  const int intervals = below(3);
+  const int intervals = documents ? 1 : below(3);
+  const bool causal = below(2);
   Random query(batch, heads, queries, width, type), key(batch, kv_heads, keys, width, type);
   Random value(batch, kv_heads, keys, value_width, type), gradient(batch, heads, queries, value_width, type);
   Random weight(1, 1, heads, width);
@@ -36,7 +46,15 @@ void one_case() {
     for (int k = 0; k < width; ++k) weights.push_back(weight.at(0, 0, h, k));
   if (additive && queries > 0 && !below(4)) query.at(batch - 1, heads - 1, queries / 2, width / 2) = 23.0f;  // far from zero
   std::vector<std::int64_t> bounds;
-  for (int n = 0; n < batch * heads * queries; ++n) {
+  for (int h = 0; h < heads && documents; ++h) {
+    std::int64_t first = 0;
+    for (const auto& [some, seen] : lengths) {
+      for (int i = 0; i < some; ++i)
+        bounds.push_back(first), bounds.push_back(first + (causal && seen > 0 ? 1 + i % seen : seen));
+      first += seen;
+    }
+  }
+  for (int n = 0; n < batch * heads * queries && !documents; ++n) {
     std::int64_t from = 0;
     for (int m = 0; m < intervals; ++m) {  // disjoint, some of them empty
       const std::int64_t low = from + below(keys + 1), high = low + below(keys + 1);
@@ -50,6 +68,7 @@ void one_case() {
   call.scale = 1.0f / std::sqrt(static_cast<float>(width)), call.threads = 1 + below(2);
   call.bounds = {bounds.data(), static_cast<std::int64_t>(heads) * queries * intervals * 2, static_cast<std::int64_t>(queries) * intervals * 2,
                  intervals * 2, intervals};
+  if (documents) call.bounds.head = 0;
   const float dropped = below(2) ? 0.0f : 0.3f;
   call.dropout = {random_bits(), static_cast<std::uint32_t>(std::llround(dropped * 4294967296.0)), 1.0f / (1.0f - dropped)};
   call.query = query.tensor, call.key = key.tensor, call.value = value.tensor;

@@ -15,6 +15,7 @@ from regard.ops.once import Once
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 Constants = tuple[Any, ...]
+EVERY_KEY = (0, 0, 0, 0, 0)  # bounds that there are not
 
 
 def floats() -> dict[str, Any]:
@@ -65,7 +66,7 @@ def constants(
 ) -> Constants:
     """What of a call is the same for all tensors of these sizes, as csrc/bindings/module.cpp reads it."""
     batch, heads, queries, width = query.shape
-    intervals: tuple[int, ...] = (0, 0, 0, 0, 0)
+    intervals: tuple[int, ...] = EVERY_KEY
     if bounds is not None:
         strides = (stride if size > 1 else 0 for size, stride in zip(bounds.shape[:3], bounds.stride(), strict=False))
         intervals = (bounds.data_ptr(), *strides, bounds.shape[3])
@@ -156,9 +157,8 @@ def backward_pass(
         gradient = torch.zeros_like(context, dtype=query.dtype)
     if logsumexp_gradient is not None:
         logsumexp_gradient = logsumexp_gradient.contiguous()
-    batch, heads, kv_heads, queries, _, width, value_width = given[5]
     threads = torch.get_num_threads()
-    plan = module().plan(threads, batch, heads, kv_heads, queries, width, value_width)
+    plan = module().plan(threads, given[0], given[5], given[6] if weight is None else EVERY_KEY)
     kept = context, logsumexp, logsumexp_gradient
     *found, of_weight = backward_call(plan, threads, given, gradient, query, key, value, kept=kept, weight=weight)
     return (*found,) if of_weight is None else (*found, of_weight)

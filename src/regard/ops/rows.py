@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.ops.attention import backward_call, constants, contiguous_pairs, floats, where
+from regard.ops.attention import EVERY_KEY, backward_call, constants, contiguous_pairs, floats, where
 from regard.ops.following import followed
 from regard.ops.native import module
 from regard.ops.once import Once
@@ -111,7 +111,7 @@ def _forward(
     given = constants(query, key, value, bounds, scale, dropout, seed)
     batch, heads, _, queries, keys, width, value_width = given[5]
     native, threads = module(), torch.get_num_threads()
-    parts, _, _ = native.plan(threads, batch, heads, heads, queries, width, value_width)
+    parts, _, _ = native.plan(threads, given[0], (batch, heads, heads, *given[5][3:]), EVERY_KEY)
     context = torch.empty(batch, queries, heads, value_width, **floats()).transpose(1, 2)
     numbers = [_room(one, (batch, heads, queries, keys), parts) for one in spec.observations]
     highest = [
@@ -173,7 +173,7 @@ def _backward(
         of_context = query.new_zeros(batch, heads, queries, value_width)
     apart = _apart(spec, extras, wanted, (batch, heads, queries))
     some_heads, some_kv = (heads, kv_heads) if apart[1] else (1, 1)
-    plan = module().plan(threads, batch if apart[0] else 1, some_heads, some_kv, queries, width, value_width)
+    plan = module().plan(threads, given[0], (batch if apart[0] else 1, some_heads, some_kv, *given[5][3:]), EVERY_KEY)
     parts = plan[0]
     slots = parts, batch if apart[0] else 1, heads if apart[1] else 1
     learned = [term for term in spec.terms if term.kind in ("bias", "relative", "near") and wanted[term.tensor]]
