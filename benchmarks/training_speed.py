@@ -1,178 +1,189 @@
-"""Training steps side by side: Regard, `torch.nn.Transformer`, and Marian of `transformers`, of one shape.
+"""Training steps side by side: Regard, `torch.nn.Transformer`, and Marian of `transformers`, each at its fastest.
 
-    python benchmarks/training_speed.py
+    python benchmarks/training_speed.py                                    # 4+4 layers of width 128
+    python benchmarks/training_speed.py --shapes 256 512 --tokens 2048     # 6+6 layers
+    python benchmarks/training_speed.py --profile --memory
 
-The same random sentences (lengths like Multi30k's), vocabulary, layers, widths, tied embeddings, dropout, label
-smoothing, optimiser (fused AdamW) and precision for all; one process, interleaved rounds, medians. Regard packs its
-batches, as its training does where the native kernels run; the others, and "regard, padded", pad them.
+Every form of a model (float32 or bf16 autocast, eager or compiled; Marian with eager attention or sdpa, Regard with
+packed or padded batches) is first tried on one batch. The fastest form of each is then timed on the same three batches
+of random sentences (lengths like Multi30k's), in one process, interleaved; medians. A form in bf16 is tried where an
+eager step of it on a sixteenth of the batch takes no more than twice float32's. Compiling takes a minute or two a form
+where inductor's cache is cold; `--no-compile` leaves it out. `--memory` has peak memory of a step, in fresh processes
+(Linux); of a compiled form, what a first round of steps left allocated does not count.
 """
 
 import argparse
-import math
-import random
+import ctypes
+import json
+import resource
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
 
 import torch
+from attention_memory import held
 from timing import interleaved, machine, median
-from torch import Tensor, nn
-from torch.nn import functional
+from training_models import VARIANTS, Form, Shape, Trainer, corpus, forms
 
-from regard.data.batches import Batch, collate
-from regard.models.tokens import END, PAD, START
-from regard.models.transformer import Layers, Transformer
-from regard.ops.cross_entropy import linear_cross_entropy
+from regard.data.batches import Batch
 
-SMOOTHING, DROPOUT = 0.1, 0.3
-VOCABULARY, DIM, HEADS, FEED_FORWARD, LAYERS = 8000, 128, 4, 256, 4
+WARMUP, TIMED = 2, 3  # rounds; TIMED of a trial
+SMALL, SLOW = 16, 2.0  # bf16 is out where a step of this part of a batch takes so many times as long as float32's
 
 
-class TorchTransformer(nn.Module):
-    """`torch.nn.Transformer` with what it leaves to its user: embeddings, positions, output."""
+class Trial:
+    """Every form of a model on one batch, interleaved; prints a table of them."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = nn.Embedding(VOCABULARY, DIM)
-        nn.init.normal_(self.table.weight, std=DIM**-0.5)
-        self.body = nn.Transformer(
-            DIM, HEADS, LAYERS, LAYERS, FEED_FORWARD, dropout=DROPOUT, batch_first=True, norm_first=False
-        )
-        self.dropout = nn.Dropout(DROPOUT)
-        position = torch.arange(256).unsqueeze(1) * torch.exp(torch.arange(0, DIM, 2) * (-math.log(1e4) / DIM))
-        self.register_buffer("positions", torch.stack((position.sin(), position.cos()), -1).flatten(1))
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        return self.dropout(self.table(tokens) * DIM**0.5 + self.positions[: tokens.shape[1]])
-
-    def loss(self, batch: Batch) -> Tensor:
-        padding = batch.source == PAD
-        causal = nn.Transformer.generate_square_subsequent_mask(batch.target_in.shape[1])
-        hidden = self.body(
-            self.embed(batch.source),
-            self.embed(batch.target_in),
-            tgt_mask=causal,
-            tgt_is_causal=True,
-            src_key_padding_mask=padding,
-            memory_key_padding_mask=padding,
-        )
-        logits = hidden @ self.table.weight.T
-        return cross_entropy(logits, batch)
-
-
-class Marian(nn.Module):
-    """`transformers.MarianMTModel`, trained as its users do, with its default (sdpa) attention."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        from transformers import MarianConfig, MarianMTModel
-
-        self.model = MarianMTModel(
-            MarianConfig(
-                vocab_size=VOCABULARY,
-                d_model=DIM,
-                encoder_layers=LAYERS,
-                decoder_layers=LAYERS,
-                encoder_attention_heads=HEADS,
-                decoder_attention_heads=HEADS,
-                encoder_ffn_dim=FEED_FORWARD,
-                decoder_ffn_dim=FEED_FORWARD,
-                dropout=DROPOUT,
-                activation_function="relu",
-                max_position_embeddings=256,
-                pad_token_id=PAD,
-                eos_token_id=END,
-                forced_eos_token_id=END,
-                decoder_start_token_id=START,
-                scale_embedding=True,
-                use_cache=False,
-            )
+    def __init__(self, shape: Shape, tokens: int) -> None:
+        self.shape = shape
+        # The middle length; both layouts have the same pairs.
+        self.batch, self.small = (
+            {packed: batches[packed][1:2] for packed in (False, True)}
+            for batches in (corpus(tokens, shape.vocabulary), corpus(tokens // SMALL, shape.vocabulary))
         )
 
-    def loss(self, batch: Batch) -> Tensor:
-        mask = (batch.source != PAD).long()
-        logits = self.model(input_ids=batch.source, attention_mask=mask, decoder_input_ids=batch.target_in).logits
-        return cross_entropy(logits, batch)
+    def fastest(self, model: str, *, compiled: bool) -> Trainer | None:
+        trainers: dict[str, Trainer] = {}
+        notes: dict[str, str] = {}
+        slow: dict[str, str] = {}  # the variants whose bf16 is out, and why
+        for form in forms(model, compiled=compiled):
+            name = str(form)
+            try:
+                if form.bf16 and not form.compiled and (ratio := self.bf16_by_float32(form)) > SLOW:
+                    slow[form.variant] = f"out: eager bf16 takes {ratio:.1f}x float32's time on a small batch"
+                if form.bf16 and form.variant in slow:
+                    notes[name] = slow[form.variant]
+                    continue
+                trainer, began = Trainer(form, self.shape), time.perf_counter()
+                trainer(self.batch[form.packed])
+                notes[name] = f"first step {time.perf_counter() - began:.1f} s"
+                trainers[name] = trainer
+            except Exception as error:  # whatever a form fails of belongs in the table
+                notes[name] = f"failed: {type(error).__name__}: " + str(error).strip().partition("\n")[0]
+        times = self.times(list(trainers.values()), self.batch, rounds=TIMED)
+        for name, note in notes.items():
+            if name in trainers:
+                speed = f"{self.batch[trainers[name].form.packed][0].tokens / times[name]:,.0f}"
+                note = f"loss {trainers[name].learned}; {note}"
+            else:
+                speed = "-"
+            print(f"| {model} | {name} | {speed} | {note} |", flush=True)
+        return trainers[min(times, key=lambda name: times[name])] if times else None
+
+    def bf16_by_float32(self, form: Form) -> float:
+        pair = [Trainer(form, self.shape), Trainer(replace(form, bf16=False), self.shape)]
+        bf16, float32 = self.times(pair, self.small, rounds=2).values()
+        return bf16 / float32
+
+    def times(self, trainers: list[Trainer], batch: dict[bool, list[Batch]], *, rounds: int) -> dict[str, float]:
+        """Each form's fastest: rounds are few, and what else the machine does only adds to them."""
+        runs = {str(trainer.form): partial(trainer, batch[trainer.form.packed]) for trainer in trainers}
+        return {name: min(seconds) for name, seconds in interleaved(runs, rounds=rounds, warmup=1).items()}
 
 
-class Regard(nn.Module):
-    """Regard's Transformer and its loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        shape = Layers(dim=DIM, heads=HEADS, feed_forward=FEED_FORWARD, layers=LAYERS, dropout=DROPOUT, norm="post")
-        self.model = Transformer(VOCABULARY, VOCABULARY, encoder=shape, decoder=shape)
-
-    def loss(self, batch: Batch) -> Tensor:
-        hidden = self.model(*batch.inputs)
-        return linear_cross_entropy(
-            hidden.flatten(0, 1),
-            self.model.output_weight,
-            batch.target_out.flatten(),
-            label_smoothing=SMOOTHING,
-            ignore=PAD,
+def compare(best: list[Trainer], shape: Shape, tokens: int, rounds: int, *, profile: bool) -> None:
+    """The fastest forms, interleaved; prints the table, and what the system has to do with each."""
+    layouts = corpus(tokens, shape.vocabulary)
+    trainers = {trainer.form.model: trainer for trainer in best}
+    runs = {name: partial(trainer, layouts[trainer.form.packed]) for name, trainer in trainers.items()}
+    middle = {name: median(times) for name, times in interleaved(runs, rounds=rounds, warmup=WARMUP).items()}
+    count = sum(batch.tokens for batch in layouts[0])
+    print(f"\nMedians of {rounds} interleaved rounds, {len(layouts[0])} steps a round, {count:,} target tokens:\n")
+    print("| model | form | weights | loss | target tokens/s | regard is |\n|---|---|---|---|---|---|")
+    for name, trainer in trainers.items():
+        print(
+            f"| {name} | {trainer.form} | {trainer.weights:,} | {trainer.learned} | {count / middle[name]:,.0f} "
+            f"| {middle[name] / middle['regard']:.2f}x |"
         )
+    better = min(value for name, value in middle.items() if name != "regard")
+    print(f"\nRegard is {better / middle['regard']:.2f}x the better of the others.\n")
+    for name, run in runs.items():
+        print(f"{name}: {usage(run, steps=len(layouts[0]))}")
+    if profile:
+        print(profiled(runs["regard"]))
 
 
-def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
-    return functional.cross_entropy(
-        logits.flatten(0, 1), batch.target_out.flatten(), ignore_index=PAD, label_smoothing=SMOOTHING
-    )
+def usage(run: Callable[[], None], *, steps: int) -> str:
+    """How much of the processors' time of a round is the system's, which maps and clears pages."""
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    run()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    system, user = after.ru_stime - before.ru_stime, after.ru_utime - before.ru_utime
+    faults = (after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt) / steps
+    return f"system time {system / (system + user):.1%} of the step, {faults:,.0f} page faults a step."
 
 
-def sentences(rows: int, length: int) -> list[list[int]]:
-    """Random sentences of about `length` tokens, END included."""
-    counts = [random.randint(max(length - 3, 1), length) - 1 for _ in range(rows)]
-    return [[random.randrange(4, VOCABULARY) for _ in range(count)] for count in counts]
+def profiled(run: Callable[[], None]) -> str:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        run()
+    return str(seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
 
 
-def stepper(model: nn.Module, batches: list[Batch]) -> Callable[[], None]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+def peak(form: Form, shape: Shape, tokens: int) -> float:
+    """MB that a round of steps takes beyond the model, its optimiser's state and the batches, in this process."""
+    batches = corpus(tokens, shape.vocabulary)[form.packed]
+    trainer = Trainer(form, shape)
+    # What is loaded and made once is not the step's: a small step does, but what is compiled is so for these batches.
+    trainer(batches if form.compiled else corpus(1, shape.vocabulary)[form.packed])
+    trainer.optimizer.zero_grad()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = held("VmRSS")
+    with open("/proc/self/clear_refs", "w") as file:  # the highest mark begins anew
+        file.write("5")
+    trainer(batches)
+    return held("VmHWM") - before
 
-    def run() -> None:
-        for batch in batches:
-            optimizer.zero_grad()
-            model.loss(batch).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
 
-    return run
+def memory(best: list[Form], dim: int, options: argparse.Namespace) -> None:
+    print("\n| model | form | peak memory of a step, MB | of regard's |\n|---|---|---|---|")
+    regard = 0.0
+    for form in best:
+        command = [sys.executable, __file__, "--one", json.dumps(asdict(form)), "--shapes", str(dim)]
+        for name in ("vocabulary", "tokens", "threads"):
+            command += [f"--{name}", str(getattr(options, name))]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        megabytes = float(done.stdout)
+        regard = regard or megabytes  # the first
+        print(f"| {form.model} | {form} | {megabytes:,.0f} | {megabytes / regard:.2f}x |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", type=int, nargs="+", default=[128], choices=[128, 256, 512], help="widths")
+    parser.add_argument("--vocabulary", type=int, default=10_000)
     parser.add_argument("--tokens", type=int, default=4096, help="places of a batch")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="try compiled forms")
     parser.add_argument("--profile", action="store_true", help="also print where Regard's time goes")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory of a step")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    random.seed(0)
-    corpora = [[sentences(options.tokens // length, length) for _ in range(2)] for length in (12, 16, 24)]
-    padded, packed = ([collate(*pairs, packed=packed) for pairs in corpora] for packed in (False, True))
-    count = sum(batch.tokens for batch in packed)
-    models = {
-        "regard": Regard(),
-        "regard, padded": Regard(),
-        "torch.nn.Transformer": TorchTransformer(),
-        "marian": Marian(),
-    }
-    steppers = {name: stepper(model, packed if name == "regard" else padded) for name, model in models.items()}
-    times = interleaved(steppers, rounds=options.rounds)
+    # A function is compiled for each length of a batch and each of its callers' shapes: many, and none is left eager.
+    torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    if options.one:
+        shape = Shape.of(options.shapes[0], options.vocabulary)
+        print(peak(Form(**json.loads(options.one)), shape, options.tokens))
+        return
     print(machine())
-    print(
-        f"\n{LAYERS}+{LAYERS} layers, width {DIM}, {VOCABULARY} tokens, float32; medians of {options.rounds} rounds\n"
-    )
-    print("| model | weights | target tokens/s | regard is |\n|---|---|---|---|")
-    for name, model in models.items():
-        weights = sum(parameter.numel() for parameter in model.parameters())
-        ratio = median(times[name]) / median(times["regard"])
-        print(f"| {name} | {weights:,} | {count / median(times[name]):,.0f} | {ratio:.2f}x |")
-    if options.profile:
-        from torch.profiler import ProfilerActivity, profile
-
-        with profile(activities=[ProfilerActivity.CPU]) as seen:
-            steppers["regard"]()
-        print(seen.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=40))
+    for dim in options.shapes:
+        shape = Shape.of(dim, options.vocabulary)
+        torch._dynamo.reset()
+        print(f"\n## {shape}\n\nTrial, one batch of {options.tokens:,} places:\n")
+        print("| model | form | target tokens/s | |\n|---|---|---|---|")
+        trial = Trial(shape, options.tokens)
+        tried = [trial.fastest(model, compiled=options.compile) for model in VARIANTS]
+        best = [trainer for trainer in tried if trainer]
+        compare(best, shape, options.tokens, options.rounds, profile=options.profile)
+        if options.memory:
+            memory([trainer.form for trainer in best], dim, options)
 
 
 if __name__ == "__main__":

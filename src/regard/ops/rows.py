@@ -109,7 +109,7 @@ def _forward(
 ) -> tuple[Tensor, list[Tensor]]:
     spec, scale, dropout, seed = call
     given = constants(query, key, value, bounds, scale, dropout, seed)
-    batch, heads, _, queries, keys, width, value_width = given[5]
+    batch, heads, _, queries, keys, _, value_width = given[5]
     native, threads = module(), torch.get_num_threads()
     parts, _, _ = native.plan(threads, given[0], (batch, heads, heads, *given[5][3:]), EVERY_KEY)
     context = torch.empty(batch, queries, heads, value_width, **floats()).transpose(1, 2)
@@ -166,7 +166,7 @@ def _backward(
     """Gradients of query, key, value, weight and extras, given those of the context and of what was recorded."""
     spec, scale, dropout, seed = call
     given = constants(query, key, value, bounds, scale, dropout, seed)
-    batch, heads, kv_heads, queries, _, width, value_width = given[5]
+    batch, heads, kv_heads, queries, _, _, value_width = given[5]
     threads = torch.get_num_threads()
     of_context, *of_seen = gradients
     if of_context is None:
