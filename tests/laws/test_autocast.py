@@ -1,10 +1,16 @@
 """Autocast casts as it does for torch's own call: everything to its dtype, except float64."""
 
+from collections import Counter
+
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import regard
+from regard.models.transformer import Layers, Transformer
+from regard.ops.cross_entropy import linear_cross_entropy
 
 BACKENDS = ("reference", "sdpa")
 
@@ -69,3 +75,33 @@ def test_gradients_come_back_in_the_dtype_of_the_inputs() -> None:
         context = regard.attend(query, key, value, mask=regard.Causal())
     context.float().sum().backward()
     assert all(tensor.grad.dtype == torch.float32 for tensor in (query, key, value))
+
+
+class _Casts(TorchDispatchMode):
+    """How often each of a model's weights is converted to another type."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.names = {weight.data_ptr(): name for name, weight in model.named_parameters()}
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten._to_copy.default and result.dtype != args[0].dtype:
+            self.found[self.names.get(args[0].data_ptr(), "")] += 1
+        return result
+
+
+def test_weights_are_cast_once_a_step() -> None:
+    """Forward, loss and backward read the same bfloat16 copy of each weight, the one of a tied table too."""
+    shape = Layers(dim=16, heads=2, feed_forward=32, layers=2)
+    model = Transformer(23, 23, encoder=shape, decoder=shape)
+    tokens, lengths = torch.randint(4, 23, (3, 7)), torch.tensor([7, 5, 2])
+    with _Casts(model) as seen:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = model(tokens, lengths, tokens)
+            loss = linear_cross_entropy(hidden.flatten(0, 1), model.output_weight, tokens.flatten())
+        loss.backward()
+    casts = {name: count for name, count in seen.found.items() if name}
+    assert len(casts) > 30
+    assert set(casts.values()) == {1}, casts
