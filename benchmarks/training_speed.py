@@ -29,6 +29,7 @@ from timing import interleaved, machine, median
 from training_models import VARIANTS, Form, Shape, Trainer, corpus, forms
 
 from regard.data.batches import Batch
+from regard.training.machine import keep_memory
 
 WARMUP, TIMED = 2, 3  # rounds; TIMED of a trial
 SMALL, SLOW = 16, 2.0  # bf16 is out where a step of this part of a batch takes so many times as long as float32's
@@ -162,9 +163,12 @@ def main() -> None:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True, help="try compiled forms")
     parser.add_argument("--profile", action="store_true", help="also print where Regard's time goes")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory of a step")
+    parser.add_argument("--keep-memory", action="store_true", help="hold freed memory, as `regard train` does: for all")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.keep_memory and not keep_memory():
+        parser.error("--keep-memory: this C library has no way to tell it so")
     # A function is compiled for each length of a batch and each of its callers' shapes: many, and none is left eager.
     torch._dynamo.config.recompile_limit = 64
     torch._dynamo.config.fail_on_recompile_limit_hit = True

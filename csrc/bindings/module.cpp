@@ -38,6 +38,7 @@ struct Arguments {
       &given.bounds, &call.bounds.batch, &call.bounds.head, &call.bounds.row, &call.bounds.count, TENSOR(call.query, given.query),      \
       TENSOR(call.key, given.key), TENSOR(call.value, given.value), &given.weight, &given.rows
 #define TENSOR(tensor, address) &address, &tensor.batch, &tensor.head, &tensor.row, &tensor.column
+#define PLACES(places, address) &address, &places.batch, &places.head, &places.part, &places.row
 
 template <typename T>
 T* pointer(unsigned long long address) {
@@ -161,10 +162,10 @@ PyObject* backward(PyObject*, PyObject* arguments) {
   std::optional<RowsOf> rows;
   unsigned long long context, context_gradient, logsumexp, logsumexp_gradient, query_gradient, key_gradient, value_gradient,
       weight_gradient;
-  if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)(KLLLL)KK(KLLLL)KKKiLL", CALL_TARGETS(call, given),
+  if (!PyArg_ParseTuple(arguments, CALL_FORMAT "(KLLLL)(KLLLL)KK(KLLLL)(KLLLL)(KLLLL)KiLL", CALL_TARGETS(call, given),
                         TENSOR(call.context, context), TENSOR(call.context_gradient, context_gradient), &logsumexp,
-                        &logsumexp_gradient, TENSOR(call.query_gradient, query_gradient), &key_gradient,
-                        &value_gradient, &weight_gradient, &call.parts, &call.padded_width, &call.padded_value_width))
+                        &logsumexp_gradient, TENSOR(call.query_gradient, query_gradient), PLACES(call.key_gradient, key_gradient),
+                        PLACES(call.value_gradient, value_gradient), &weight_gradient, &call.parts, &call.padded_width, &call.padded_value_width))
     return nullptr;
   if (!complete(call, given, rows)) return nullptr;
   call.context.data = pointer<void>(context);
@@ -172,8 +173,8 @@ PyObject* backward(PyObject*, PyObject* arguments) {
   call.logsumexp = pointer<const float>(logsumexp);
   call.logsumexp_gradient = pointer<const float>(logsumexp_gradient);
   call.query_gradient.data = pointer<void>(query_gradient);
-  call.key_gradient = pointer<float>(key_gradient);
-  call.value_gradient = pointer<float>(value_gradient);
+  call.key_gradient.data = pointer<float>(key_gradient);
+  call.value_gradient.data = pointer<float>(value_gradient);
   call.weight_gradient = pointer<float>(weight_gradient);
   regard::Status status;
   Py_BEGIN_ALLOW_THREADS

@@ -184,13 +184,13 @@ struct Additive {
       }
     return {tile, TILE, 1};
   }
-  void finish_tile(int keys, float* key_gradient) const {
+  void finish_tile(int keys, Sums key_gradient) const {
     for (int j = 0; j < keys; ++j)
-      for (int h = 0; h < width; ++h) key_gradient[j * padded + h] += fourfold[h] * key_sums[h * TILE + j];
+      for (int h = 0; h < width; ++h) key_gradient.at(j)[h] += fourfold[h] * key_sums[h * TILE + j];
   }
   float factor() const { return 1.0f; }
   void add_gradients(float* gradients, Left<float> columns, const float* packed, const float*, int, int keys, int lanes, bool,
-                     float* query_gradient, float*, float*) {
+                     float* query_gradient, Sums, float*) {
     Floats sum{};
     for (int n = keys * QUERIES; n < rounded(keys) * QUERIES; ++n) gradients[n] = 0.0f;
     for (int j = 0; j < keys; ++j)

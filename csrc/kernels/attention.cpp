@@ -2,7 +2,6 @@
 
 #include "kernels/attention.h"
 
-#include <cstring>
 
 #include "kernels/backward.h"
 #include "kernels/decode.h"
@@ -160,14 +159,14 @@ std::int64_t weight_place(const AttentionBackward& call, std::int64_t batch, std
 
 // A group at once; and where something is not finite a query at a time, as in the forward pass.
 template <typename T, typename Score>
-void backward_any(const AttentionBackward& call, const Group& group, int, float* key_gradient, float* value_gradient,
+void backward_any(const AttentionBackward& call, const Group& group, int, Sums key_gradient, Sums value_gradient,
                   float* weight_gradient, float* room) {
   if (all_finite<T>(call, group)) return backward_group<T, Score>(call, group, key_gradient, value_gradient, weight_gradient, room);
   for (int i = 0; i < group.queries; ++i)
     backward_group<T, Score>(call, group.query(i), key_gradient, value_gradient, weight_gradient, room);
 }
 template <typename Score>
-void rows_backward_any(const AttentionBackward& call, const Group& group, int part, float* key_gradient, float* value_gradient,
+void rows_backward_any(const AttentionBackward& call, const Group& group, int part, Sums key_gradient, Sums value_gradient,
                        float* weight_gradient, float* room) {
   if (all_finite<float>(call, group))
     return rows_backward_group<Score>(call, group, part, false, key_gradient, value_gradient, weight_gradient, room);
@@ -175,18 +174,16 @@ void rows_backward_any(const AttentionBackward& call, const Group& group, int pa
     rows_backward_group<Score>(call, group.query(i), part, true, key_gradient, value_gradient, weight_gradient, room);
 }
 
-typedef void BackwardGroup(const AttentionBackward&, const Group&, int part, float*, float*, float*, float*);
+typedef void BackwardGroup(const AttentionBackward&, const Group&, int part, Sums, Sums, float*, float*);
 
 // A part of the gradients of a key head of a batch row. Every parts-th group, so that each part has early and late queries;
 // of all heads the same, where they share the gradient of a term.
 template <BackwardGroup GROUP>
 void backward_part(const Backward& task, std::int64_t batch, std::int64_t kv_head, std::int64_t part, float* room) {
   const AttentionBackward& call = task.call;
-  const std::int64_t shared = call.heads / call.kv_heads, index = (batch * call.kv_heads + kv_head) * call.parts + part;
-  float* key_gradient = call.key_gradient + index * call.keys * call.padded_width;
-  float* value_gradient = call.value_gradient + index * call.keys * call.padded_value_width;
-  for (std::int64_t k = 0; k < call.keys * call.padded_width; ++k) key_gradient[k] = 0.0f;
-  for (std::int64_t k = 0; k < call.keys * call.padded_value_width; ++k) value_gradient[k] = 0.0f;
+  const std::int64_t shared = call.heads / call.kv_heads;
+  const Sums key_gradient(call.key_gradient, batch, kv_head, part), value_gradient(call.value_gradient, batch, kv_head, part);
+  key_gradient.clear(call.keys, call.padded_width), value_gradient.clear(call.keys, call.padded_value_width);
   for (std::int64_t k = 0; call.weight && k < shared * call.width; ++k)
     call.weight_gradient[weight_place(call, batch, kv_head * shared + k / call.width, part) + k % call.width] = 0.0f;
   const bool by_head = !call.rows || call.rows->by_head;
@@ -214,9 +211,8 @@ void backward_task(const void* given, std::int64_t index, float* room) {
 // The heads that share a key head, or a segment of them.
 void heads_backward(const AttentionBackward& call, std::int64_t kv, const Segment& segment, float* room) {
   const std::int64_t shared = call.heads / call.kv_heads, batch = kv / call.kv_heads;
-  float* key_gradient = call.key_gradient + kv * call.keys * call.width;
-  float* value_gradient = call.value_gradient + kv * call.keys * call.value_width;
-  float *of_keys = key_gradient + segment.low * call.width, *of_values = value_gradient + segment.low * call.value_width;
+  const Sums key_gradient(call.key_gradient, batch, kv % call.kv_heads, 0), value_gradient(call.value_gradient, batch, kv % call.kv_heads, 0);
+  const Sums of_keys = key_gradient.from(segment.low), of_values = value_gradient.from(segment.low);
   for (std::int64_t n = 0; n < shared; ++n) {
     const std::int64_t head = kv % call.kv_heads * shared + n;
     const Group group = group_of(call, batch, head, segment.first, segment.queries);
@@ -224,8 +220,7 @@ void heads_backward(const AttentionBackward& call, std::int64_t kv, const Segmen
       (n == 0 ? head_backward<false> : head_backward<true>)(call, Head(call, batch, head, segment), of_keys, of_values, room);
       continue;
     }
-    for (std::int64_t k = 0; n == 0 && k < segment.keys * call.width; ++k) of_keys[k] = 0.0f;
-    for (std::int64_t k = 0; n == 0 && k < segment.keys * call.value_width; ++k) of_values[k] = 0.0f;
+    if (n == 0) of_keys.clear(segment.keys, call.width), of_values.clear(segment.keys, call.value_width);
     for (int i = 0; i < group.queries; ++i)
       backward_group<float, Singles>(call, group.query(i), key_gradient, value_gradient, nullptr, room);
   }
@@ -250,9 +245,9 @@ Status backward(const AttentionBackward& call) noexcept {
     if (is_whole(call)) return run_parallel(call.threads, call.batch * call.kv_heads, room, head_backward_task, &call);
     const Segments segments(call);
     const Documents<AttentionBackward> documents{call, segments};
-    if (segments.count && !segments.covers) {
-      std::memset(call.key_gradient, 0, sizeof(float) * call.kv_heads * call.keys * call.width);
-      std::memset(call.value_gradient, 0, sizeof(float) * call.kv_heads * call.keys * call.value_width);
+    for (std::int64_t kv = 0; kv < call.kv_heads && segments.count && !segments.covers; ++kv) {
+      Sums(call.key_gradient, 0, kv, 0).clear(call.keys, call.width);
+      Sums(call.value_gradient, 0, kv, 0).clear(call.keys, call.value_width);
     }
     if (segments.count)
       return run_parallel(call.threads, call.kv_heads * documents.tasks(), room, documents_backward_task, &documents);

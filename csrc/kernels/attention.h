@@ -108,15 +108,21 @@ struct AttentionForward : Attention {
   Pages pages;
 };
 
-// Gradients of keys and values are summed in float32, in `parts` places (batch, kv_heads, parts, keys, padded width)
-// whose sum over the parts is the gradient; `parts` and the paddings come from the plan.
+// Where gradients of keys or values are summed, in float32: (batch, kv_heads, parts, keys, padded width), whose sum over the
+// parts is the gradient. Strides in elements; columns are contiguous.
+struct Places {
+  float* data;
+  std::int64_t batch, head, part, row;
+};
+
+// `parts` and the paddings come from the plan.
 struct AttentionBackward : Attention {
   Tensor context;  // float32; rows do not need it, nor the log-sum-exp
   Tensor context_gradient;
   const float* logsumexp;
   const float* logsumexp_gradient;  // or null
   Tensor query_gradient;
-  float *key_gradient, *value_gradient;
+  Places key_gradient, value_gradient;
   float* weight_gradient;  // (batch, heads, parts, width), where there is a weight
   int parts;
   std::int64_t padded_width, padded_value_width;

@@ -77,7 +77,7 @@ static inline void softmax_gradient(const BackwardBlock& block, const Visible& v
 
 // The gradients of one group; those of keys, values and the score's weight are added to what is there.
 template <typename T, typename Score>
-static void backward_group(const AttentionBackward& call, const Group& group, float* key_gradient, float* value_gradient,
+static void backward_group(const AttentionBackward& call, const Group& group, Sums key_gradient, Sums value_gradient,
                            float* weight_gradient, float* room) {
   typedef typename Score::Word Word;
   const int width = (int)call.width, value_width = (int)call.value_width, blocks = group.blocks();
@@ -133,12 +133,12 @@ static void backward_group(const AttentionBackward& call, const Group& group, fl
         product<false>(those, (const Word*)one.gradient, QUERIES, length, one.lanes, in_words<Word>(value_width), gradients, QUERIES);
         softmax_gradient(one, visible[b], run, score.factor(), drops, scores, gradients);
         product<true>(over_queries(scores, length, one.lanes, (Word*)weights), (const Word*)one.gradient_rows, padded_value, length,
-                      padded_value, in_words<Word>(one.queries), value_gradient + (std::int64_t)run.first * padded_value, padded_value);
+                      padded_value, in_words<Word>(one.queries), value_gradient.at(run.first), value_gradient.row);
         score.add_gradients(gradients, columns, one.query, one.query_rows, one.queries, length, one.lanes, one.started,
-                            one.query_gradient, key_gradient + (std::int64_t)run.first * padded, changes);
+                            one.query_gradient, key_gradient.from(run.first), changes);
         one.started = true;
       }
-      score.finish_tile(keys, key_gradient + (std::int64_t)first * padded);
+      score.finish_tile(keys, key_gradient.from(first));
     }
   score.finish_group(weight_gradient);
 

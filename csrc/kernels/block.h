@@ -46,6 +46,22 @@ struct Tile {
   bool together(int n) const { return n + LANES <= count && keys[n + LANES - 1] - keys[n] == LANES - 1; }
 };
 
+// Where the gradients of some keys, or of their values, are summed: a key a row.
+struct Sums {
+  float* data;
+  std::ptrdiff_t row;
+
+  Sums(float* data_, std::ptrdiff_t row_) : data(data_), row(row_) {}
+  Sums(const Places& places, std::int64_t batch, std::int64_t kv_head, std::int64_t part)
+      : data(places.data + batch * places.batch + kv_head * places.head + part * places.part), row(places.row) {}
+  float* at(std::int64_t key) const { return data + key * row; }
+  Sums from(std::int64_t key) const { return {at(key), row}; }
+  void clear(std::int64_t keys, std::int64_t width) const {
+    for (std::int64_t key = 0; key < keys; ++key)
+      for (std::int64_t k = 0; k < width; ++k) at(key)[k] = 0.0f;
+  }
+};
+
 // Rows of a tile's keys, where they lie or side by side.
 template <typename T>
 static Left<float> rows_of(const Matrix<const T>& from, const Tile& tile, int width, float* room) {

@@ -127,7 +127,8 @@ template <int HEIGHT, typename Word>
   Floats sum[HEIGHT][2];
 #pragma GCC unroll 16
   for (int i = 0; i < HEIGHT; ++i) sum[i][0] = load(to + i * to_row), sum[i][1] = load(to + i * to_row + LANES);
-  for (int panel = 0; panel < panels; ++panel, weights += panel_step)
+  for (int panel = 0; panel < panels; ++panel, weights += panel_step) {
+    for (int i = 0; i < HEIGHT; ++i) __builtin_prefetch(weights + panel_step + i * DEPTH);  // panels lie far apart
     for (int k = 0; k < DEPTH; ++k, hidden += 2 * LANES) {
       const auto right = load(hidden), more = load(hidden + LANES);
 #pragma GCC unroll 16
@@ -136,6 +137,7 @@ template <int HEIGHT, typename Word>
         sum[i][0] = multiply_add(sum[i][0], left, right), sum[i][1] = multiply_add(sum[i][1], left, more);
       }
     }
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < HEIGHT; ++i) store(to + i * to_row, sum[i][0]), store(to + i * to_row + LANES, sum[i][1]);
 }

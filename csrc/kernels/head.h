@@ -113,7 +113,7 @@ static bool head_forward(const AttentionForward& call, const Head& head, float* 
 
 // Gradients of keys and values are added to those of heads before (ADD), or written. Inputs are finite.
 template <bool ADD>
-static void head_backward(const AttentionBackward& call, const Head& head, float* key_gradient, float* value_gradient, float* room) {
+static void head_backward(const AttentionBackward& call, const Head& head, Sums key_gradient, Sums value_gradient, float* room) {
   const int keys = head.keys, lanes = head.lanes;
   float *scores = room, *changes = scores + keys * lanes, *packed = changes + keys * lanes, *columns = packed + head.width * lanes;
   const Matrix<const float> gradient = Matrix<const float>(call.context_gradient, head.batch, head.head).from(head.segment.first);
@@ -148,9 +148,10 @@ static void head_backward(const AttentionBackward& call, const Head& head, float
     product<false>(Left<float>{changes + run.first * lanes + first, 1, lanes}, head.key.at(run.first), head.key.row,
                    least(some, head.queries - first), head.width, run.last - run.first, query_gradient.at(first), query_gradient.row);
   });
-  product<ADD>(Left<float>{scores, lanes, 1}, gradient.data, gradient.row, keys, head.value_width, head.queries, value_gradient,
-               head.value_width);
-  product<ADD>(Left<float>{changes, lanes, 1}, head.query.data, head.query.row, keys, head.width, head.queries, key_gradient, head.width);
+  product<ADD>(Left<float>{scores, lanes, 1}, gradient.data, gradient.row, keys, head.value_width, head.queries,
+               value_gradient.data, value_gradient.row);
+  product<ADD>(Left<float>{changes, lanes, 1}, head.query.data, head.query.row, keys, head.width, head.queries, key_gradient.data,
+               key_gradient.row);
 }
 
 }  // namespace regard::REGARD_ISA

@@ -43,16 +43,16 @@ struct Products {
 
   // Gradients of the scores of a run of keys become those of queries, (width, QUERIES), and keys.
   void add_gradients(const float* gradients, Left<Word> columns, const float*, const float* more, int queries, int keys, int lanes,
-                     bool started, float* query_gradient, float* key_gradient, float* room) {
+                     bool started, float* query_gradient, Sums key_gradient, float* room) {
     product<true>(over_queries(gradients, keys, lanes, (Word*)room), (const Word*)more, padded, keys, padded,
-                  in_words<Word>(queries), key_gradient, padded);
+                  in_words<Word>(queries), key_gradient.data, key_gradient.row);
     const Word* change = over_keys(gradients, keys, lanes, (Word*)room);
     if (started)
       product<true>(columns, change, QUERIES, width, lanes, in_words<Word>(keys), query_gradient, QUERIES);
     else
       product<false>(columns, change, QUERIES, width, lanes, in_words<Word>(keys), query_gradient, QUERIES);
   }
-  void finish_tile(int, float*) const {}
+  void finish_tile(int, Sums) const {}
   void finish_block(float*) const {}
   void finish_group(float*) const {}
 };

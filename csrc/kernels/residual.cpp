@@ -5,12 +5,10 @@
 
 #include "kernels/residual.h"
 
-#include <memory>
-#include <new>
-
 #include "kernels/entries.h"
 #include "kernels/keep.h"
 #include "kernels/pack.h"
+#include "kernels/workspace.h"
 #include "parallel/parallel.h"
 
 namespace regard::REGARD_ISA {
@@ -222,14 +220,15 @@ Status add(const ResidualForward& call) {
 template <typename T, typename B>
 Status derive(const ResidualBackward& call) {
   const std::int64_t count = parts_of(call), width = call.width;
-  const std::unique_ptr<float[]> parts(new (std::nothrow) float[(std::size_t)(2 * count * width + 1)]);
-  if (!parts) return Status::no_memory;
-  const Going going{call, parts.get()};
+  Workspace space(2 * count * width);
+  if (!space) return Status::no_memory;
+  float* const parts = space.take(2 * count * width);
+  const Going going{call, parts};
   const Status status = run_parallel(threads_of(call), count, 1, gradient_task<T, B>, &going);
   if (status != Status::done) return status;
   for (std::int64_t k = 0; k < width; ++k) call.gain_gradient[k] = call.shift_gradient[k] = 0.0f;
   for (std::int64_t part = 0; part < count; ++part) {
-    const float *of_gain = parts.get() + part * 2 * width, *of_shift = of_gain + width;
+    const float *of_gain = parts + part * 2 * width, *of_shift = of_gain + width;
     for (std::int64_t k = 0; k < width; ++k) call.gain_gradient[k] += of_gain[k];
     for (std::int64_t k = 0; k < width; ++k) call.shift_gradient[k] += of_shift[k];
   }

@@ -48,8 +48,8 @@ static std::int64_t rows_backward_room(const AttentionBackward& call, int querie
 }
 
 template <typename Score>
-static void rows_backward_group(const AttentionBackward& call, const Group& group, int part, bool exact, float* key_gradient,
-                                float* value_gradient, float* weight_gradient, float* room) {
+static void rows_backward_group(const AttentionBackward& call, const Group& group, int part, bool exact, Sums key_gradient,
+                                Sums value_gradient, float* weight_gradient, float* room) {
   const Rows& rows = *call.rows;
   const int width = (int)call.width, value_width = (int)call.value_width;
   const int padded = (int)call.padded_width, padded_value = (int)call.padded_value_width;
@@ -157,20 +157,20 @@ static void rows_backward_group(const AttentionBackward& call, const Group& grou
           store(at_change, found);
         }
       const bool direct = tile.together();
-      float* const of_values = direct ? value_gradient + (std::int64_t)tile.keys[0] * padded_value : value_tile;
-      float* const of_keys = direct ? key_gradient + (std::int64_t)tile.keys[0] * padded : key_tile;
+      const Sums of_values = direct ? value_gradient.from(tile.keys[0]) : Sums{value_tile, padded_value};
+      const Sums of_keys = direct ? key_gradient.from(tile.keys[0]) : Sums{key_tile, padded};
       for (int n = 0; n < tile.count * padded_value && !direct; ++n) value_tile[n] = 0.0f;
       for (int n = 0; n < tile.count * padded && !direct; ++n) key_tile[n] = 0.0f;
-      product<true>(Left<float>{tile.numbers, QUERIES, 1}, gradient_rows, padded_value, tile.count, padded_value, block.queries, of_values,
-                    padded_value);
+      product<true>(Left<float>{tile.numbers, QUERIES, 1}, gradient_rows, padded_value, tile.count, padded_value, block.queries,
+                    of_values.data, of_values.row);
       const Left<float> key_columns = score.columns(score.rows(tile, key_room), tile.keys[0], tile.count, column_room);
       score.add_gradients(change, key_columns, blocks[b].query, query_rows, block.queries, tile.count, block.lanes, started, sums, of_keys,
                           nullptr);
       score.finish_tile(tile.count, of_keys);
       started = true;
       for (int n = 0; n < tile.count && !direct; ++n) {
-        add_row(value_tile + n * padded_value, padded_value, value_gradient + (std::int64_t)tile.keys[n] * padded_value);
-        add_row(key_tile + n * padded, padded, key_gradient + (std::int64_t)tile.keys[n] * padded);
+        add_row(value_tile + n * padded_value, padded_value, value_gradient.at(tile.keys[n]));
+        add_row(key_tile + n * padded, padded, key_gradient.at(tile.keys[n]));
       }
     }
     if (!started)

@@ -112,14 +112,13 @@ void one_case() {
     if ((*set)->forward(forward) != regard::Status::done) fail("forward", 1, 0);
 
     const regard::BackwardPlan plan = (*set)->plan(call);
-    const std::int64_t places = static_cast<std::int64_t>(batch) * kv_heads * plan.parts * keys;
-    std::vector<float> key_gradient(static_cast<std::size_t>(places * plan.padded_width)),
-        value_gradient(static_cast<std::size_t>(places * plan.padded_value_width));
+    const Summed key_gradient(batch, kv_heads, plan.parts, keys, plan.padded_width),
+        value_gradient(batch, kv_heads, plan.parts, keys, plan.padded_value_width);
     regard::AttentionBackward backward{};
     static_cast<regard::Attention&>(backward) = call;
     backward.context = context.tensor, backward.context_gradient = gradient.tensor;
     backward.logsumexp = logsumexp.data(), backward.query_gradient = query_gradient.tensor;
-    backward.key_gradient = key_gradient.data(), backward.value_gradient = value_gradient.data();
+    backward.key_gradient = key_gradient.places, backward.value_gradient = value_gradient.places;
     std::vector<float> weight_gradient(static_cast<std::size_t>(batch) * heads * plan.parts * width);
     backward.weight_gradient = weight_gradient.data();
     backward.parts = plan.parts, backward.padded_width = plan.padded_width;
@@ -177,17 +176,13 @@ void one_case() {
             }
           if (sum != 0.0) near("log-sum-exp", found, sum, 1e-4);
         }
-    const auto compare = [&](const char* what, const std::vector<float>& parts, const std::vector<Sum>& exact, int columns,
-                             std::int64_t padded) {
+    const auto compare = [&](const char* what, const Summed& found, const std::vector<Sum>& exact, int columns) {
       Distance distance(what, 1e-3, half);
-      for (std::int64_t n = 0; n < static_cast<std::int64_t>(batch) * kv_heads; ++n)
-        for (int j = 0; j < keys; ++j)
-          for (int k = 0; k < columns; ++k) {
-            double total = 0.0;
-            for (int part = 0; part < plan.parts; ++part)
-              total += parts[static_cast<std::size_t>(((n * plan.parts + part) * keys + j) * padded + k)];
-            distance.add(total, exact[static_cast<std::size_t>((n * keys + j) * columns + k)]);
-          }
+      std::size_t n = 0;
+      for (int b = 0; b < batch; ++b)
+        for (int g = 0; g < kv_heads; ++g)
+          for (int j = 0; j < keys; ++j)
+            for (int k = 0; k < columns; ++k) distance.add(found.at(b, g, j, k), exact[n++]);
     };
     for (int h = 0; additive && h < heads; ++h)
       for (int k = 0; k < width; ++k) {
@@ -197,8 +192,8 @@ void one_case() {
             total += weight_gradient[static_cast<std::size_t>(((b * heads + h) * plan.parts + part) * width + k)];
         near("weight gradient", total, exact_weight[h * width + k].value, 1e-3);
       }
-    compare("key gradient", key_gradient, exact_key, width, plan.padded_width);
-    compare("value gradient", value_gradient, exact_value, value_width, plan.padded_value_width);
+    compare("key gradient", key_gradient, exact_key, width);
+    compare("value gradient", value_gradient, exact_value, value_width);
   }
 }
 

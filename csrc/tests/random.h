@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/attention.h"
 #include "kernels/keep.h"
 
 namespace regard::tests {
@@ -74,6 +75,26 @@ struct Random {
   }
   float& at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
     return numbers[static_cast<std::size_t>(b * tensor.batch + h * tensor.head + i * tensor.row + j * tensor.column)];
+  }
+};
+
+// Places of the gradients of keys or values, heads before or after keys.
+struct Summed {
+  std::vector<float> numbers;
+  Places places;
+  std::int64_t parts;
+
+  Summed(std::int64_t batch, std::int64_t kv_heads, std::int64_t parts_, std::int64_t keys, std::int64_t width)
+      : numbers(static_cast<std::size_t>(batch * kv_heads * parts_ * keys * width), NAN), parts(parts_) {
+    const std::int64_t all = kv_heads * parts * keys * width;
+    places = below(2) ? Places{numbers.data(), all, parts * keys * width, keys * width, width}
+                      : Places{numbers.data(), all, width, kv_heads * width, parts * kv_heads * width};
+  }
+  double at(std::int64_t b, std::int64_t g, std::int64_t j, std::int64_t k) const {
+    double total = 0.0;
+    for (std::int64_t part = 0; part < parts; ++part)
+      total += numbers[static_cast<std::size_t>(b * places.batch + g * places.head + part * places.part + j * places.row + k)];
+    return total;
   }
 };
 

@@ -112,16 +112,16 @@ struct Case : Expected {
     rows.parts = plan.parts, rows.by_batch = by_batch, rows.by_head = by_head;
     rows.number_gradient = number_wanted ? number_gradient.data() : nullptr;
 
-    const std::int64_t places = static_cast<std::int64_t>(batch) * kv_heads * plan.parts * keys;
-    std::vector<float> key_gradient(room(places * plan.padded_width), NAN), value_gradient(room(places * plan.padded_value_width), NAN),
-        weight_gradient(room(static_cast<std::int64_t>(batch) * heads * plan.parts * width), NAN);
+    const Summed key_gradient(batch, kv_heads, plan.parts, keys, plan.padded_width),
+        value_gradient(batch, kv_heads, plan.parts, keys, plan.padded_value_width);
+    std::vector<float> weight_gradient(room(static_cast<std::int64_t>(batch) * heads * plan.parts * width), NAN);
     Random query_gradient(batch, heads, queries, width, type, step);
     std::fill(query_gradient.numbers.begin(), query_gradient.numbers.end(), NAN);
     query_gradient.narrow();
     AttentionBackward made{};
     static_cast<Attention&>(made) = call;
     made.context_gradient = gradient.tensor, made.query_gradient = query_gradient.tensor;
-    made.key_gradient = key_gradient.data(), made.value_gradient = value_gradient.data();
+    made.key_gradient = key_gradient.places, made.value_gradient = value_gradient.places;
     made.weight_gradient = additive ? weight_gradient.data() : nullptr;
     made.parts = plan.parts, made.padded_width = plan.padded_width, made.padded_value_width = plan.padded_value_width;
     spoil(call.threads);
@@ -134,8 +134,8 @@ struct Case : Expected {
         for (int i = 0; i < queries; ++i)
           for (int k = 0; k < width; ++k, ++n)
             compare("query gradient", query_gradient.at(b, h, i, k), exact_query[n]);
-    compare_parts("key gradient", key_gradient, exact_key, plan.parts, width, plan.padded_width);
-    compare_parts("value gradient", value_gradient, exact_value, plan.parts, value_width, plan.padded_value_width);
+    compare_sums("key gradient", key_gradient, exact_key, width);
+    compare_sums("value gradient", value_gradient, exact_value, value_width);
     for (int h = 0; h < heads; ++h) {
       double found = 0.0;
       for (int k = 0; k < width && additive; ++k) {
@@ -151,14 +151,10 @@ struct Case : Expected {
     for (const Added& one : added)
       if (one.wanted) compare_term(one);
   }
-  void compare_parts(const char* what, const std::vector<float>& found, const std::vector<Exact>& exact, std::int64_t parts,
-                     std::int64_t columns, std::int64_t padded) const {
+  void compare_sums(const char* what, const Summed& found, const std::vector<Exact>& exact, std::int64_t columns) const {
     for (std::int64_t n = 0; n < static_cast<std::int64_t>(exact.size()); ++n) {
       const std::int64_t row = n / columns, head = row / keys;
-      double total = 0.0;
-      for (std::int64_t part = 0; part < parts; ++part)
-        total += found[room(((head * parts + part) * keys + row % keys) * padded + n % columns)];
-      compare(what, total, exact[room(n)]);
+      compare(what, found.at(head / kv_heads, head % kv_heads, row % keys, n % columns), exact[room(n)]);
     }
   }
   static void compare_term(const Added& one) {

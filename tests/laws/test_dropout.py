@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import regard
-from regard.attention import random
 from regard.attention.capabilities import TABLE, Feature
 from regard.attention.place import Place
+from regard.attention.random import keep_all
+from regard.ops import random
 
 ABLE = [name for name, features in TABLE.items() if Feature.DROPOUT in features]
 WORD = 2**32
@@ -29,7 +30,7 @@ FROZEN = {  # (seed, batch, head, query, key): bits
 }
 
 
-# The contract of `regard.attention.random`, in plain integers.
+# The contract of `regard.ops.random`, in plain integers.
 
 
 def mix(x: int) -> int:
@@ -193,7 +194,7 @@ def test_bits_follow_the_contract(seed: int, place: tuple[int, ...], dropout: fl
 @given(st.integers(-(2**63), 2**63 - 1), st.data())
 def test_blocks_hold_what_the_whole_holds(seed: int, data: st.DataObject) -> None:
     shape = (2, 3, 5, 7)
-    whole = random.keep_all(seed, 0.5, place_of(shape))
+    whole = keep_all(seed, 0.5, place_of(shape))
     starts = [data.draw(st.integers(0, size - 1)) for size in shape]
     block = [
         torch.arange(start, size).view([-1 if axis == place else 1 for axis in range(4)])
@@ -207,7 +208,7 @@ def test_blocks_hold_what_the_whole_holds(seed: int, data: st.DataObject) -> Non
 def test_shares_are_those_of_independent_draws(dropout: float) -> None:
     """Overall, along each axis, and between neighbours, within five standard errors."""
     sizes = (13, 17, 61, 67)
-    keep = random.keep_all(12345, dropout, place_of(sizes)).double()
+    keep = keep_all(12345, dropout, place_of(sizes)).double()
     rate, spread = 1 - dropout, math.sqrt(dropout * (1 - dropout))
     assert abs(float(keep.mean()) - rate) < 5 * spread / math.sqrt(keep.numel())
     for axis in range(4):

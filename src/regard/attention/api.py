@@ -13,12 +13,12 @@ from regard.attention import capabilities, routes
 from regard.attention.call import Call, checked_call
 from regard.attention.masks import Causal, Dense, Mask
 from regard.attention.normalizers import Normalizer
-from regard.attention.random import draw_seed
 from regard.attention.scores import Prepared, ScaledDot, Score
 from regard.attention.seen import Record, Seen, named
 from regard.attention.terms import Bias
 from regard.attention.watching import current
 from regard.ops.attention import run as run_native
+from regard.ops.random import draw_seed
 
 
 def attend(

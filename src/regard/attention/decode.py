@@ -10,10 +10,9 @@ from regard.attention.masks import Causal
 from regard.attention.padding import Lengths
 from regard.attention.scores import ScaledDot
 from regard.attention.watching import current
-from regard.ops.attention import TYPES
 from regard.ops.decode import cached_attention, paged_attention
-from regard.ops.following import followed, transformed
-from regard.ops.native import ABSENT
+from regard.ops.following import followed
+from regard.ops.native import has_kernel
 
 _INTEGERS = (torch.int64, torch.int32)
 
@@ -60,11 +59,8 @@ def decode(
     scale = query.shape[3] ** -0.5 if scale is None else scale
     tensors = (query, key, value) if table is None else (query, key, value, table)
     if (
-        ABSENT
+        not has_kernel(query, key, value)
         or followed(*tensors)
-        or transformed()
-        or query.dtype not in TYPES
-        or not query.is_cpu
         or current() is not None
         or torch.is_autocast_enabled("cpu")
     ):

@@ -1,13 +1,11 @@
-"""The counter-based random numbers of `regard.ops.random`, for every pair of a call or of a block of it."""
+"""The counter-based random numbers of `regard.ops.random` for all pairs of a call, or of a block of it."""
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from regard.attention.place import Place
-from regard.ops.random import bits, draw_seed, keep, mix
-
-__all__ = ["bits", "draw_seed", "keep", "keep_all", "mix", "uniform"]
+from regard.ops.random import bits, keep
 
 _NOISE = 0x5851F42D4C957F2D  # tells the stream of `uniform` from that of `keep`
 

@@ -14,9 +14,9 @@ from regard.attention.lowering import DotScores
 from regard.attention.masks import Mask
 from regard.attention.scores import Dot, ScaledDot, Score
 from regard.attention.watching import current
-from regard.ops.attention import TYPES, Constants, constants, contiguous_pairs
+from regard.ops.attention import Constants, constants, contiguous_pairs
 from regard.ops.following import followed, transformed
-from regard.ops.native import ABSENT
+from regard.ops.native import ABSENT, TYPES
 
 KEPT = 32  # calls that are remembered
 Key = tuple[object, ...]

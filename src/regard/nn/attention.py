@@ -11,7 +11,10 @@ from regard.attention.masks import Mask
 from regard.attention.normalizers import Normalizer
 from regard.attention.scores import Score
 from regard.nn.cache import KeyValueCache
+from regard.nn.plain import is_plain
 from regard.nn.positions import Rotary
+from regard.ops.columns import split_heads
+from regard.ops.following import followed
 
 
 class MultiHeadAttention(nn.Module):
@@ -92,11 +95,14 @@ class MultiHeadAttention(nn.Module):
                 f"{self.score!r} reads positions of one sequence, and inputs and memory are two: give its positions, "
                 "such as regard.Alibi(heads, query_positions=..., key_positions=...), or build the layer without"
             )
-        query = self._split(self.query(inputs), self.heads)
-        if memory is not None and cache is not None and cache.length:
-            key, value = cache.key, cache.value
+        if memory is None:
+            query, key, value = self._project(inputs)
         else:
-            key, value = self._key_value(inputs if memory is None else memory)
+            (query,) = split_heads(self.query(inputs), (self.heads,), self.head_dim)
+            if cache is not None and cache.length:
+                key, value = cache.key, cache.value
+            else:
+                key, value = self._key_value(memory)
         if memory is None and cache is not None:
             offset = offset + cache.length
         if self.rotary is not None:
@@ -117,9 +123,26 @@ class MultiHeadAttention(nn.Module):
         )
         return self.output(context.transpose(1, 2).flatten(2))
 
-    def _split(self, tensor: Tensor, heads: int) -> Float[Tensor, "batch heads length head_dim"]:
-        return tensor.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+    def _project(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of one sequence: in training by one product, where that costs but a copy of weights."""
+        layers = self.query, self.key_value
+        columns = self.query.out_features + self.key_value.out_features
+        joins = (
+            torch.is_grad_enabled()
+            and not followed(inputs)  # a graph would keep the sizes it is traced with
+            and inputs.shape[:-1].numel() > columns
+            and all(is_plain(layer, nn.Linear) for layer in layers)
+            and not torch.is_autocast_enabled(inputs.device.type)  # which casts a weight once, but not a copy
+        )
+        if not joins:
+            (query,) = split_heads(self.query(inputs), (self.heads,), self.head_dim)
+            return query, *self._key_value(inputs)
+        weight = torch.cat([layer.weight for layer in layers])
+        bias = None if self.query.bias is None else torch.cat([layer.bias for layer in layers])
+        heads = self.heads, self.kv_heads, self.kv_heads
+        query, key, value = split_heads(nn.functional.linear(inputs, weight, bias), heads, self.head_dim)
+        return query, key, value
 
     def _key_value(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        key, value = self.key_value(inputs).chunk(2, -1)
-        return self._split(key, self.kv_heads), self._split(value, self.kv_heads)
+        key, value = split_heads(self.key_value(inputs), (self.kv_heads, self.kv_heads), self.head_dim)
+        return key, value

@@ -10,8 +10,10 @@ from regard.attention.masks import Mask
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.cache import KeyValueCache
 from regard.nn.dropout import Dropout
+from regard.nn.plain import is_plain
+from regard.ops.native import runs
 from regard.ops.random import draw_seed
-from regard.ops.residual import add_dropout, add_dropout_norm, runs
+from regard.ops.residual import add_dropout, add_dropout_norm
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -50,25 +52,14 @@ class Residual(nn.Module):
         p, seed = self.dropout.p, draw_seed()
         if self.pre_norm:
             return add_dropout(inputs, branch, p=p, seed=seed)
-        if type(self.norm) is not nn.LayerNorm or self.norm.normalized_shape != inputs.shape[-1:] or hooked(self.norm):
+        if not is_plain(self.norm, nn.LayerNorm) or self.norm.normalized_shape != inputs.shape[-1:]:
             return self.norm(add_dropout(inputs, branch, p=p, seed=seed))
         return add_dropout_norm(inputs, branch, self.norm.weight, self.norm.bias, p=p, seed=seed, eps=self.norm.eps)
 
     def _fuses(self, inputs: Tensor, branch: Tensor) -> bool:
         """Whether the kernels add what is kept of a branch in one pass."""
-        drops = type(self.dropout) is Dropout and self.dropout.training and self.dropout.p > 0.0
-        return drops and inputs.shape == branch.shape and runs(inputs, branch) and not hooked(self.dropout)
-
-
-def hooked(module: nn.Module) -> bool:
-    """Whether someone waits for calls of this module: then it has to be called."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or nn.modules.module._has_any_global_hook()
-    )
+        drops = is_plain(self.dropout, Dropout) and self.dropout.training and self.dropout.p > 0.0
+        return drops and inputs.shape == branch.shape and runs(inputs, branch)
 
 
 class EncoderBlock(nn.Module):

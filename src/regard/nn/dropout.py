@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from regard.ops.native import runs
 from regard.ops.random import draw_seed
-from regard.ops.residual import dropout, runs
+from regard.ops.residual import dropout
 
 
 class Dropout(nn.Module):

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.ops.columns import empty_beside
 from regard.ops.following import followed
-from regard.ops.native import module
+from regard.ops.native import TYPES, module
 from regard.ops.once import Once
 
-TYPES = {torch.float32: 0, torch.bfloat16: 1}
 Constants = tuple[Any, ...]
 EVERY_KEY = (0, 0, 0, 0, 0)  # bounds that there are not
 
@@ -182,9 +182,13 @@ def backward_call(
     parts, padded, padded_value = plan
     gradient = gradient.to(query.dtype)
     context, logsumexp, logsumexp_gradient = (None, None, None) if kept is None else kept
-    query_gradient = torch.empty_like(query)
-    key_gradient = torch.empty(batch, kv_heads, parts, keys, padded, **floats())
-    value_gradient = torch.empty(batch, kv_heads, parts, keys, padded_value, **floats())
+    if parts == 1 and query.dtype == torch.float32 and (padded, padded_value) == (width, value_width):
+        query_gradient, *found = empty_beside(query, key, value)
+        key_gradient, value_gradient = (tensor.unsqueeze(2) for tensor in found)
+    else:
+        query_gradient = torch.empty_like(query)
+        key_gradient = torch.empty(batch, kv_heads, parts, keys, padded, **floats())
+        value_gradient = torch.empty(batch, kv_heads, parts, keys, padded_value, **floats())
     weight_gradient = None if weight is None else torch.empty(batch, heads, parts, width, **floats())
     module().backward(
         threads,
@@ -199,8 +203,8 @@ def backward_call(
         0 if logsumexp is None else logsumexp.data_ptr(),
         0 if logsumexp_gradient is None else logsumexp_gradient.data_ptr(),
         where(query_gradient),
-        key_gradient.data_ptr(),
-        value_gradient.data_ptr(),
+        (key_gradient.data_ptr(), *key_gradient.stride()[:4]),
+        (value_gradient.data_ptr(), *value_gradient.stride()[:4]),
         0 if weight_gradient is None else weight_gradient.data_ptr(),
         parts,
         padded,

@@ -6,9 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from regard.ops.attention import TYPES
-from regard.ops.following import transformed
-from regard.ops.native import ABSENT, module
+from regard.ops.native import TYPES, has_kernel, module
 
 _ROWS = 256  # rows of logits at a time: at a vocabulary of 8,000 they stay in a CPU's third-level cache
 
@@ -56,7 +54,9 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():  # then the gradients are not worth computing
         hidden, weight = hidden.detach(), weight.detach()
     counted = target != ignore
-    loss: Tensor = _LinearCrossEntropy.apply(hidden[counted], weight, target[counted], label_smoothing)
+    if torch.compiler.is_compiling() or not bool(counted.all()):  # packed batches have no padding to leave out
+        hidden, target = hidden[counted], target[counted]
+    loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, target, label_smoothing)
     return loss
 
 
@@ -65,7 +65,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        compute = operator if _is_native(hidden, weight) else plain
+        compute = operator if hidden.dtype == weight.dtype and has_kernel(hidden, weight) else plain
         loss, *gradients = compute(hidden, weight, target, smoothing, *ctx.needs_input_grad[:2])
         ctx.save_for_backward(*gradients)
         ctx.dtypes = hidden.dtype, weight.dtype
@@ -79,17 +79,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for gradient, dtype, needed in zip(ctx.saved_tensors, ctx.dtypes, ctx.needs_input_grad, strict=False)
         )
         return (*found, None, None)
-
-
-def _is_native(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels take these: on a CPU, of one of their types, and not seen through by torch alone."""
-    return (
-        not ABSENT
-        and hidden.device.type == weight.device.type == "cpu"
-        and hidden.dtype == weight.dtype
-        and hidden.dtype in TYPES
-        and not transformed()
-    )
 
 
 @torch.library.custom_op("regard::linear_cross_entropy", mutates_args=(), device_types="cpu")

@@ -7,9 +7,13 @@ error), `off`. `REGARD_ISA` names the instruction set instead of the best that t
 import os
 from types import ModuleType
 
-import torch  # noqa: F401  first: the module then shares torch's OpenMP, and its threads
+import torch  # first: the module then shares torch's OpenMP, and its threads
+from torch import Tensor
+
+from regard.ops.following import followed, transformed
 
 CHOICES = ("auto", "require", "off")
+TYPES = {torch.float32: 0, torch.bfloat16: 1}  # that the kernels compute with, and what they call them
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -47,6 +51,20 @@ def module() -> ModuleType:
     if _MODULE is None:
         raise RuntimeError(f"there are no native kernels: {ABSENT}")
     return _MODULE
+
+
+def has_kernel(*tensors: Tensor) -> bool:
+    """Whether kernels take these: on a CPU, of one of their types, and not seen through by torch alone."""
+    return (
+        not ABSENT
+        and all(t.device.type == "cpu" and t.dtype in TYPES and t.layout is torch.strided for t in tensors)
+        and not transformed()
+    )
+
+
+def runs(*tensors: Tensor) -> bool:
+    """Whether eager calls on these run on kernels, and nobody follows them who would have to know the operators."""
+    return has_kernel(*tensors) and not followed(*tensors)
 
 
 def instruction_sets() -> dict[str, bool]:

@@ -11,9 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from regard.ops.attention import TYPES
-from regard.ops.following import followed, transformed
-from regard.ops.native import ABSENT
+from regard.ops.following import followed
+from regard.ops.native import has_kernel
 from regard.ops.random import keep
 from regard.ops.residual_kernels import Found, add_pass, derive_pass, norm_pass, places
 
@@ -104,20 +103,6 @@ def add_dropout_norm(
         return norm_operator(inputs, branch, weight, bias, p, _in_graph(seed), eps)[1]
     normed: Tensor = _Normed.apply(inputs, branch, weight, bias, p, int(seed), eps)[1]
     return normed
-
-
-def has_kernel(*tensors: Tensor) -> bool:
-    """Whether the kernels take these: on a CPU, of one of their types, and not seen through by torch alone."""
-    return (
-        not ABSENT
-        and all(t.device.type == "cpu" and t.dtype in TYPES and t.layout is torch.strided for t in tensors)
-        and not transformed()
-    )
-
-
-def runs(*tensors: Tensor) -> bool:
-    """Whether eager calls on these run on the kernels, and nobody follows them who would have to know the operators."""
-    return has_kernel(*tensors) and not followed(*tensors)
 
 
 def _check(p: float) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.ops.attention import TYPES
-from regard.ops.native import module
+from regard.ops.native import TYPES, module
 
 Found = tuple[Tensor, Tensor, Tensor, Tensor]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import regard
 from regard.attention.decode import _attended
-from regard.attention.random import draw_seed
+from regard.ops.random import draw_seed
 
 KINDS = [(torch.float32, 2e-6), (torch.bfloat16, 8e-3)]
 LENGTHS = [37, 3, 150, 64]

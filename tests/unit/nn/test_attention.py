@@ -234,3 +234,32 @@ def test_relative_positions_are_of_one_sequence(score: regard.Score) -> None:
         layer(inputs, torch.randn(3, 5, 8))
     placed = regard.ScaledDot() + regard.Alibi(2, torch.arange(5), torch.arange(7))
     assert MultiHeadAttention(8, 2, score=placed)(inputs, torch.randn(3, 7, 8)).shape == inputs.shape
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_product_for_query_key_and_value_in_training_changes_nothing(bias):
+    layer = layer_of(bias=bias, kv_heads=1)
+    inputs = inputs_of(length=31)
+    target = torch.randn(BATCH, 31, DIM, dtype=torch.float64)
+
+    def step() -> list[Tensor]:
+        output = layer(inputs, mask=regard.Causal())
+        return [output, *torch.autograd.grad((output * target).sum(), [inputs, *layer.parameters()])]
+
+    joined, calls = step(), []
+    layer.query.register_forward_hook(lambda *_: calls.append("query"))  # whoever waits for a call gets it
+    for one, other in zip(joined, step(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert calls == ["query"]
+
+
+def test_without_gradients_or_with_few_inputs_there_are_two_products(monkeypatch):
+    layer, shapes = layer_of(), []
+    linear = nn.functional.linear
+    monkeypatch.setattr(nn.functional, "linear", lambda x, w, b: shapes.append(tuple(w.shape)) or linear(x, w, b))
+    apart, joined = [(DIM, DIM), (2 * DIM, DIM)], [(3 * DIM, DIM)]
+    for length, grad, expected in [(31, True, joined), (31, False, apart), (3 * DIM // BATCH, True, apart)]:
+        shapes.clear()
+        with torch.set_grad_enabled(grad):
+            layer(inputs_of(length))
+        assert shapes == [*expected, (DIM, DIM)]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from regard.attention.random import keep
 from regard.ops import residual
+from regard.ops.native import runs
+from regard.ops.random import keep
 from regard.ops.residual import add_dropout, add_dropout_norm, dropout
 
 SEED, P = 1099511627783, 0.3
@@ -68,7 +69,7 @@ def test_it_is_the_same_with_and_without_kernels(monkeypatch: pytest.MonkeyPatch
     leaves = draw((5, 3, 11))
     gradient = torch.randn(5, 3, 11)
     first = results(fused, leaves, gradient)
-    monkeypatch.setattr(residual, "ABSENT", "for once")
+    monkeypatch.setattr("regard.ops.native.ABSENT", "for once")
     for one, other in zip(first, results(fused, leaves, gradient), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -280,10 +281,10 @@ def test_the_number_of_threads_changes_no_bit(shape: tuple[int, ...], dtype: tor
 @NATIVE
 def test_they_run() -> None:
     leaves = draw((5, 7))
-    assert residual.runs(*leaves)
+    assert runs(*leaves)
     assert fused(*leaves).grad_fn.name() == "_NormedBackward"
     assert dropout(leaves[0], p=P, seed=SEED).grad_fn.name() == "_AddedBackward"
-    assert not residual.runs(leaves[0].double())
+    assert not runs(leaves[0].double())
 
 
 @NATIVE

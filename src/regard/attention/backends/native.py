@@ -17,7 +17,8 @@ from regard.attention.scores import Dot, ScaledDot
 from regard.attention.spec import describe, results
 from regard.attention.steps import clean
 from regard.ops.additive import additive_attention
-from regard.ops.attention import TYPES, attention_and_logsumexp
+from regard.ops.attention import attention_and_logsumexp
+from regard.ops.native import TYPES
 from regard.ops.rows import row_attention
 
 
