@@ -35,8 +35,9 @@ struct Numbers {
   }
 };
 
-void compare(const char* what, const Numbers& found, std::int64_t at, double expected, double size) {
-  const double rounding = found.type == Type::float32 ? 2e-6 : 0x1p-8;
+// Errors of means over a row grow as the root of what is added up, one number after the other.
+void compare(const char* what, const Numbers& found, std::int64_t at, double expected, double size, std::int64_t width) {
+  const double rounding = found.type == Type::float32 ? 2e-6 + 1e-7 * std::sqrt(width) : 0x1p-8;
   near(what, found[at], expected, rounding * (std::fabs(expected) + size * (found.type == Type::float32 ? 1.0 : 1e-2)));
 }
 
@@ -77,7 +78,7 @@ void residual_case() {
     forward.mean = mean.numbers.data(), forward.inverse = inverse.numbers.data();
     if ((*set)->residual(forward) != Status::done) fail("residual", 1, 0);
     for (std::int64_t at = 0; at < count; ++at) {
-      compare("sum", sum, at, branch[at] * factor(at) + (alone ? 0.0 : inputs[at]), 0.1);
+      compare("sum", sum, at, branch[at] * factor(at) + (alone ? 0.0 : inputs[at]), 0.1, shape.width);
       near("sum without a norm", again[at], sum[at], 0.0);
     }
 
@@ -105,11 +106,11 @@ void residual_case() {
         const std::int64_t at = first + k;
         // Rounded is the mean: where a row is nearly constant, that is multiplied by a large scale; and it is the sum of many.
         const double many = 1.0 + static_cast<double>(shape.width) / 2000.0;
-        compare("normed", normed, at, unit(k) * gain[k] + shift[k], (3.0 + scale) * many);
+        compare("normed", normed, at, unit(k) * gain[k] + shift[k], (3.0 + scale) * many, shape.width);
         const double found = (gradient[at] * gain[k] - total - unit(k) * products) * scale + (elsewhere ? other[at] : 0.0);
         const double size = (5.0 + scale) * (1.0 + scale);
-        if (!alone) compare("gradient of inputs", of_inputs, at, found, size);
-        compare("gradient of the branch", of_branch, at, found * factor(at), 4.0 * size);
+        if (!alone) compare("gradient of inputs", of_inputs, at, found, size, shape.width);
+        compare("gradient of the branch", of_branch, at, found * factor(at), 4.0 * size, shape.width);
       }
     }
     for (std::int64_t k = 0; k < shape.width; ++k) {
