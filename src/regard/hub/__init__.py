@@ -1,0 +1,17 @@
+"""Models of `transformers` on Regard's attention: `attn_implementation="regard"` after `import regard.hub`."""
+
+try:
+    from transformers import AttentionInterface, AttentionMaskInterface
+except ImportError as error:
+    raise ImportError("regard.hub needs transformers: pip install 'regard[hub]'") from error
+
+from regard.hub.adopt import adopt
+from regard.hub.attention import attention
+from regard.hub.masks import mask
+
+NAME = "regard"
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, mask)
+
+__all__ = ["NAME", "adopt", "attention", "mask"]
