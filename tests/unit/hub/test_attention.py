@@ -109,5 +109,5 @@ def test_only_models_of_transformers_are_adopted():
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_with_attention_of_its_own_is_not_adopted():
     config = TrOCRConfig(vocab_size=31, d_model=16, decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=16)
-    with pytest.raises(ValueError, match="these parts compute attention in code of their own.*TrOCRForCausalLM"):
+    with pytest.raises(ValueError, match=r"these parts compute attention in code of their own.*TrOCRForCausalLM"):
         adopt(TrOCRForCausalLM(config))
