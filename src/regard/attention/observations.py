@@ -4,7 +4,7 @@ Each defines itself on the materialised weights of some queries, all keys wide (
 several blocks of queries make a whole (`adds`): so they are exact at any length, in O(n) memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,12 +40,21 @@ class TopKeys:
         return f"TopKeys(keys={tuple(self.keys.shape)}, weights={tuple(self.weights.shape)})"
 
 
+def each(result: "Tensor | TopKeys", change: Callable[[Tensor], Tensor]) -> "Tensor | TopKeys":
+    """A result whose tensors are changed alike."""
+    if isinstance(result, TopKeys):
+        return TopKeys(change(result.keys), change(result.weights))
+    return change(result)
+
+
 class Observation:
     """Base of all observations."""
 
     has_gradient: bool = False
     of_scores: bool = False  # whether it reads the scores, and not only the weights
     adds: bool = False  # whether what `of` gives for blocks of queries adds up; else it is laid side by side
+    by_key: bool = False  # whether the last axis of the result counts the keys
+    of_one_call: bool = False  # whether the result speaks of the queries of one call, and not of later ones
 
     @property
     def name(self) -> str:
@@ -77,6 +86,7 @@ class Weights(Observation):
     """All weights, `(batch, heads, queries, keys)`: O(n^2) memory, for small inputs."""
 
     has_gradient = True
+    by_key = True
 
     def of(self, matrices: Matrices) -> Float[Tensor, "batch heads queries keys"]:
         return matrices.weights
@@ -131,6 +141,7 @@ class Received(Observation):
 
     has_gradient = True
     adds = True
+    by_key = True
 
     def of(self, matrices: Matrices) -> Float[Tensor, "batch heads keys"]:
         return matrices.weights.sum(-2)
@@ -240,6 +251,7 @@ class Pooled(Observation):
     """
 
     adds = True
+    of_one_call = True
     rows: int
     columns: int
 
@@ -267,6 +279,7 @@ class Rows(Observation):
 
     has_gradient = True
     adds = True
+    of_one_call = True
 
     def __repr__(self) -> str:
         return f"Rows({list(self.indices)})"

@@ -1,16 +1,20 @@
 """`watch`: record what a whole model attends to, while its code runs as it is."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import partial
 from html import escape
 
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
-from regard.attention.observations import Observation
+from regard.attention.observations import Observation, TopKeys, each, join
 from regard.attention.seen import Seen, named
 
 
@@ -19,6 +23,8 @@ class Watched(Mapping[str, Seen]):
     """What a model recorded: by a module's name, what its last call saw; `calls(name)` gives all of them in order."""
 
     observations: dict[str, Observation]
+    layers: tuple[str, ...] | None = None  # patterns of the names that are recorded; None: all
+    heads: tuple[int, ...] | None = None  # that are kept; None: all
     _calls: dict[str, list[Seen]] = field(default_factory=dict)
     _inside: list[str] = field(default_factory=list)
 
@@ -28,12 +34,52 @@ class Watched(Mapping[str, Seen]):
             raise KeyError(f"no attention ran under {name!r}; there is: {', '.join(self._calls) or 'nothing'}")
         return self._calls[name]
 
+    def stitched(self, name: str, rows: Int[Tensor, "sequences calls"] | None = None) -> Seen:
+        """All calls under a name as one, their queries one after the other: of decoding the prompt, then every step.
+
+        What speaks of keys is as wide as the last call, 0 where an earlier call had no such key.
+
+        Args:
+            name: of the module.
+            rows: the batch row that each sequence had in each call, where a search reorders them (in `generate` with
+                beams: `beam_indices`); as they are when not given.
+
+        Raises:
+            KeyError: nothing ran under this name.
+            ValueError: for `Pooled` and `Rows`, which count the queries of one call.
+        """
+        calls = self.calls(name)
+        found: dict[str, Tensor | TopKeys] = {}
+        for key, observation in self.observations.items():
+            if observation.of_one_call:
+                raise ValueError(f"{observation!r} counts the queries of one call: read them from calls({name!r})")
+            pieces = [call[key] for call in calls]
+            if rows is not None:
+                pieces = [each(piece, partial(_take, rows=rows[:, at])) for at, piece in enumerate(pieces)]
+            if observation.by_key:
+                keys = max(piece.shape[-1] for piece in pieces)
+                pieces = [torch.nn.functional.pad(piece, (0, keys - piece.shape[-1])) for piece in pieces]
+            found[key] = torch.stack(pieces).sum(0) if observation.adds else join(pieces, 2)
+        return Seen(found)
+
     def clear(self) -> None:
         """Forget what was recorded so far."""
         self._calls.clear()
 
+    @property
+    def inside(self) -> str:
+        """The name of the module that runs."""
+        return self._inside[-1] if self._inside else ""
+
+    def wants(self) -> bool:
+        """Whether the module that runs is to be recorded."""
+        return self.layers is None or any(fnmatchcase(self.inside, pattern) for pattern in self.layers)
+
     def add(self, seen: Seen) -> None:
-        self._calls.setdefault(self._inside[-1] if self._inside else "", []).append(seen)
+        if self.heads is not None:
+            heads = list(self.heads)
+            seen = Seen({name: each(value, lambda tensor: tensor[:, heads]) for name, value in seen.items()})
+        self._calls.setdefault(self.inside, []).append(seen)
 
     def __getitem__(self, name: str) -> Seen:
         return self.calls(name)[-1]
@@ -60,24 +106,40 @@ _WATCHED: ContextVar[Watched | None] = ContextVar("regard_watched", default=None
 
 
 def current() -> Watched | None:
-    """The recorder of the `watch` block that is running, read only when torch is not compiling."""
-    return None if torch.compiler.is_compiling() else _WATCHED.get()
+    """The recorder of the `watch` block that is running, if it wants this call; none when torch is compiling."""
+    if torch.compiler.is_compiling():
+        return None
+    watched = _WATCHED.get()
+    return watched if watched is None or watched.wants() else None
+
+
+def _take(tensor: Tensor, rows: Tensor) -> Tensor:
+    return tensor.index_select(0, rows.to(tensor.device))
 
 
 @contextmanager
-def watch(model: nn.Module, *observations: Observation, **names: Observation) -> Iterator[Watched]:
+def watch(
+    model: nn.Module,
+    *observations: Observation,
+    layers: str | Sequence[str] | None = None,
+    heads: Sequence[int] | None = None,
+    **names: Observation,
+) -> Iterator[Watched]:
     """Record `observations` in every call of `regard.attend` that `model` makes inside the block.
 
     Args:
         model: any module whose attention is Regard's.
         observations: what to record, such as `regard.TopK(8)`; two of a kind are told apart by name: `sinks=...`.
+        layers: names of the modules that are recorded, or patterns of them: `"decoder.*.cross"`; all when not given.
+            The others run as if nobody watched.
+        heads: the heads whose results are kept, in this order; all when not given.
 
     Returns:
         A mapping from module name to `Seen`: `seen["decoder.layers.3.cross"].topk.keys`. A call that comes from no
         module's `forward` (from another method of the model, say) stands under "".
 
     Raises:
-        ValueError: for a compiled model, or a `watch` inside another.
+        ValueError: for a compiled model, a `watch` inside another, or layers that the model does not have.
     """
     if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in model.modules()):
         raise ValueError(
@@ -89,7 +151,13 @@ def watch(model: nn.Module, *observations: Observation, **names: Observation) ->
     wanted = named(observations, names)
     if not wanted:
         raise ValueError("watch needs something to record: regard.watch(model, regard.TopK(8))")
-    watched = Watched(wanted)
+    patterns = (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
+    every = [name for name, _ in model.named_modules()]
+    for pattern in patterns or ():
+        if not any(fnmatchcase(name, pattern) for name in every):
+            near = get_close_matches(pattern, every, n=3, cutoff=0.0)
+            raise ValueError(f"no module is called {pattern!r}; there is {', '.join(map(repr, near))}")
+    watched = Watched(wanted, patterns, None if heads is None else tuple(heads))
     thread = threading.get_ident()
 
     def enter(name: str):

@@ -296,3 +296,83 @@ def test_a_name_that_did_not_run(model: nn.Module, inputs: Tensor) -> None:
     with pytest.raises(KeyError, match=r"no attention ran under '1'; there is: 0\.own, 0\.cross, 2\.own, 2\.cross"):
         seen.calls("1")
     assert "1" not in seen
+
+
+def test_layers_are_chosen_by_name_or_pattern(model: nn.Module, inputs: Tensor) -> None:
+    everything = ["0.own", "0.cross", "2.own", "2.cross"]
+    for layers, expected in (("2.own", ["2.own"]), ("*.cross", ["0.cross", "2.cross"]), (["0.*", "2.own"], None)):
+        with regard.watch(model, regard.Entropy(), layers=layers) as seen:
+            watched = model(inputs)
+        assert list(seen) == (expected or [name for name in everything if name != "2.cross"])
+        torch.testing.assert_close(watched, model(inputs))
+    with refuses("no module is called '2.crosss'; there is '2.cross', '0.cross', '"):
+        regard.watch(model, regard.Entropy(), layers="2.crosss").__enter__()
+
+
+def test_heads_are_chosen(model: nn.Module, inputs: Tensor) -> None:
+    wanted = regard.TopK(2), regard.Received()
+    with regard.watch(model, *wanted) as all_heads:
+        model(inputs)
+    with regard.watch(model, *wanted, heads=[2, 0]) as some:
+        model(inputs)
+    one, other = all_heads["2.own"], some["2.own"]
+    assert torch.equal(other.topk.keys, one.topk.keys[:, [2, 0]])
+    assert torch.equal(other.topk.weights, one.topk.weights[:, [2, 0]])
+    assert torch.equal(other.received, one.received[:, [2, 0]])
+
+
+class Decoder(nn.Module):
+    """Attends from the newest of its inputs to all it was given so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys = torch.zeros(2, 3, 0, 7)
+
+    def forward(self, inputs: Tensor, rows: list[int] | None = None) -> Tensor:
+        self.keys = torch.cat((self.keys if rows is None else self.keys[rows], inputs), 2)
+        offset = self.keys.shape[2] - inputs.shape[2]
+        return regard.attend(inputs, self.keys, self.keys, mask=regard.Causal(), offset=offset)
+
+
+RECORDS = {
+    "weights": regard.Weights(),
+    "topk": regard.TopK(3),
+    "received": regard.Received(),
+    "entropy": regard.Entropy(),
+}
+
+
+def test_steps_stitched_are_the_call_they_are_steps_of() -> None:
+    inputs = torch.randn(2, 3, 9, 7)
+    model = Decoder()
+    with regard.watch(model, **RECORDS) as seen:
+        for steps in inputs.split((4, 1, 1, 3), 2):
+            model(steps)
+    stitched = seen.stitched("")
+    _, whole = regard.observe(inputs, inputs, inputs, mask=regard.Causal(), record=RECORDS)
+    for name in ("weights", "received", "entropy"):
+        torch.testing.assert_close(stitched[name], whole[name])
+    assert torch.equal(stitched.topk.keys, whole.topk.keys)
+
+
+def test_rows_that_a_search_reorders_are_followed() -> None:
+    """Two rows, of which the second step takes the other: a sequence is what it came from, step by step."""
+    prompt, step = torch.randn(2, 3, 4, 7), torch.randn(2, 3, 1, 7)
+    model = Decoder()
+    with regard.watch(model, **RECORDS) as seen:
+        model(prompt)
+        model(step, rows=[1, 1])
+    rows = torch.tensor([[1, 0], [1, 1]])
+    stitched = seen.stitched("", rows)
+    inputs = torch.cat((prompt[[1, 1]], step), 2)
+    _, whole = regard.observe(inputs, inputs, inputs, mask=regard.Causal(), record=RECORDS)
+    torch.testing.assert_close(stitched.weights, whole.weights)
+    torch.testing.assert_close(stitched.received, whole.received)
+
+
+def test_what_counts_the_queries_of_one_call_is_not_stitched(inputs: Tensor) -> None:
+    model = Attention(2)
+    with regard.watch(model, regard.Pooled(2, 2)) as seen:
+        model(inputs)
+    with refuses("Pooled(rows=2, columns=2) counts the queries of one call: read them from calls('')"):
+        seen.stitched("")
