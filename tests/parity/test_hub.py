@@ -100,3 +100,26 @@ def test_watch_sees_what_eager_returns(name):
             and torch.allclose(real(one.transpose(1, 2), inputs), real(weights.transpose(1, 2), inputs), **CLOSE)
         )
         del left[at]
+
+
+def test_what_a_beam_search_saw_is_stitched():
+    model, inputs = built("llama")
+    regard.hub.adopt(model)
+    with regard.watch(model, regard.Weights(), layers="model.layers.*") as seen:
+        found = model.generate(
+            **inputs,
+            max_new_tokens=6,
+            num_beams=3,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_attentions=True,
+        )
+    rows = found.beam_indices.clamp(min=0)
+    assert any(len(set(row.tolist())) > 1 for row in rows)  # rows did change places
+    stitched = seen.stitched("model.layers.1.self_attn", rows).weights
+    prompt = inputs["input_ids"].shape[1]
+    assert stitched.shape[2:] == (prompt + rows.shape[1] - 1, prompt + rows.shape[1] - 1)
+    for step in range(rows.shape[1]):
+        right = found.attentions[step][1][rows[:, step]]
+        where = slice(0, prompt) if step == 0 else slice(prompt + step - 1, prompt + step)
+        torch.testing.assert_close(stitched[:, :, where, : right.shape[-1]], right, **CLOSE)

@@ -110,6 +110,9 @@ def observe(
     wanted = named(record)
     if not wanted:
         raise ValueError("observe needs something to record: record=[regard.TopK(8)]; without, call regard.attend")
+    watched = current()  # whoever watches the caller sees this call too, under names of his own
+    theirs = {} if watched is None else {name: f"{name} (watched)" for name in watched.observations}
+    others = {} if watched is None else {theirs[name]: one for name, one in watched.observations.items()}
     call = checked_call(
         query,
         key,
@@ -119,9 +122,12 @@ def observe(
         mask=mask,
         offset=offset,
         dropout=dropout,
-        record=wanted,
+        record=wanted | others,
     )
-    return _run(call, capabilities.choose(call, backend))
+    context, seen = _run(call, capabilities.choose(call, backend))
+    if watched is not None:
+        watched.add(Seen({name: seen[key] for name, key in theirs.items()}))
+    return context, Seen({name: seen[name] for name in wanted})
 
 
 def _run(call: Call, backend: str) -> tuple[Tensor, Seen]:

@@ -41,14 +41,14 @@ class Watched(Mapping[str, Seen]):
 
         Args:
             name: of the module.
-            rows: the batch row that each sequence had in each call, where a search reorders them (in `generate` with
-                beams: `beam_indices`); as they are when not given.
+            rows: the batch row that each sequence had in each call, where a search reorders them (`beam_indices` of
+                `generate`); calls beyond its columns are left out. As they are when not given.
 
         Raises:
             KeyError: nothing ran under this name.
             ValueError: for `Pooled` and `Rows`, which count the queries of one call.
         """
-        calls = self.calls(name)
+        calls = self.calls(name) if rows is None else self.calls(name)[: rows.shape[1]]
         found: dict[str, Tensor | TopKeys] = {}
         for key, observation in self.observations.items():
             if observation.of_one_call:
@@ -125,7 +125,7 @@ def watch(
     heads: Sequence[int] | None = None,
     **names: Observation,
 ) -> Iterator[Watched]:
-    """Record `observations` in every call of `regard.attend` that `model` makes inside the block.
+    """Record `observations` in every call of `regard.attend` and `regard.observe` that `model` makes in the block.
 
     Args:
         model: any module whose attention is Regard's.

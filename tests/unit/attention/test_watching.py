@@ -376,3 +376,22 @@ def test_what_counts_the_queries_of_one_call_is_not_stitched(inputs: Tensor) -> 
         model(inputs)
     with refuses("Pooled(rows=2, columns=2) counts the queries of one call: read them from calls('')"):
         seen.stitched("")
+
+
+class Curious(nn.Module):
+    """Looks at its own attention."""
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, regard.Seen]:
+        return regard.observe(inputs, inputs, inputs, record=[regard.TopK(2), regard.Entropy()])
+
+
+def test_a_call_that_observes_is_watched_too(inputs: Tensor) -> None:
+    model = Curious()
+    with regard.watch(model, regard.TopK(3), regard.Received()) as seen:
+        context, own = model(inputs)
+    plain_context, plain = model(inputs)
+    assert torch.equal(context, plain_context)
+    assert list(own) == ["topk", "entropy"]
+    assert torch.equal(own.topk.keys, plain.topk.keys)
+    assert list(seen[""]) == ["topk", "received"]
+    assert torch.equal(seen[""].topk.keys[..., :2], own.topk.keys)
