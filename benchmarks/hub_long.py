@@ -5,7 +5,7 @@
 
 Beside each other: eager attention asked for all weights, the fused call of torch (sdpa) that sees nothing, Regard that
 sees nothing, and Regard watched: the 8 strongest keys of each query, entropies, weight received, and a map of 256 by
-256 for every head. Each is a process of its own, so that its peak memory (Linux) is its own: what it held at its highest
+256 for every head. Each is a process of its own, so that its peak memory (Linux) is its own: what it held at its most
 beyond the loaded model, in its first pass. Times are medians of `--rounds` more passes, which take turns. A dash where
 eager attention would want more than `--limit` GB for its scores and weights: it is not tried.
 """
