@@ -125,9 +125,12 @@ def observe(
         record=wanted | others,
     )
     context, seen = _run(call, capabilities.choose(call, backend))
-    if watched is not None:
-        watched.add(Seen({name: seen[key] for name, key in theirs.items()}))
-    return context, Seen({name: seen[name] for name in wanted})
+    if watched is None:
+        return context, seen
+    own = {name: result for name, result in seen.items() if name not in others}
+    brought = {name: result for name, result in own.items() if name not in wanted}  # such as `total`
+    watched.add(Seen({name: seen[key] for name, key in theirs.items()} | brought))
+    return context, Seen(own)
 
 
 def _run(call: Call, backend: str) -> tuple[Tensor, Seen]:

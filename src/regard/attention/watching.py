@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from regard.attention.observations import Observation, TopKeys, each, join
+from regard.attention.observations import Observation, TopKeys, Total, each, join
 from regard.attention.seen import Seen, named
 
 
@@ -50,7 +50,8 @@ class Watched(Mapping[str, Seen]):
         """
         calls = self.calls(name) if rows is None else self.calls(name)[: rows.shape[1]]
         found: dict[str, Tensor | TopKeys] = {}
-        for key, observation in self.observations.items():
+        for key in calls[0]:
+            observation = self.observations.get(key, Total())  # which an entropy brings along
             if observation.of_one_call:
                 raise ValueError(f"{observation!r} counts the queries of one call: read them from calls({name!r})")
             pieces = [call[key] for call in calls]

@@ -395,3 +395,16 @@ def test_a_call_that_observes_is_watched_too(inputs: Tensor) -> None:
     assert torch.equal(own.topk.keys, plain.topk.keys)
     assert list(seen[""]) == ["topk", "received"]
     assert torch.equal(seen[""].topk.keys[..., :2], own.topk.keys)
+
+
+def test_what_an_entropy_brings_along_is_watched_and_stitched(inputs: Tensor) -> None:
+    class Partial(nn.Module):
+        def forward(self, inputs: Tensor) -> tuple[Tensor, regard.Seen]:
+            return regard.observe(inputs, inputs, inputs, normalize=regard.Sigmoid(), record=[regard.Entropy()])
+
+    model = Partial()
+    with regard.watch(model, regard.Entropy()) as seen:
+        _, own = model(inputs)
+        model(inputs)
+    assert list(own) == list(seen[""]) == ["entropy", "total"]
+    assert torch.equal(seen.stitched("").total, torch.cat((own.total, own.total), 2))
