@@ -5,11 +5,9 @@ try:
 except ImportError as error:
     raise ImportError("regard.hub needs transformers: pip install 'regard[hub]'") from error
 
-from regard.hub.adopt import adopt
+from regard.hub.adopt import NAME, adopt
 from regard.hub.attention import attention
 from regard.hub.masks import mask
-
-NAME = "regard"
 
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, mask)

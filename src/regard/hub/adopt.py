@@ -4,6 +4,8 @@ from typing import TypeVar
 
 from transformers import PreTrainedModel
 
+NAME = "regard"  # of the attention, as transformers knows it
+
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 
@@ -16,11 +18,11 @@ def adopt(model: Model) -> Model:
     """
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"adopt takes a model of transformers, got {type(model).__name__}")
-    model.set_attn_implementation("regard")
+    model.set_attn_implementation(NAME)
     left = {
         f"{name or '(the model itself)'}: {type(part).__name__} ({part.config._attn_implementation})"
         for name, part in model.named_modules()
-        if isinstance(part, PreTrainedModel) and part.config._attn_implementation != "regard"
+        if isinstance(part, PreTrainedModel) and part.config._attn_implementation != NAME
     }
     if left:
         raise ValueError(
