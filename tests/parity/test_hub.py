@@ -79,7 +79,7 @@ def test_it_generates_what_eager_does(name, cache):
     assert torch.equal(*tokens)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@ARCHITECTURES
 def test_watch_sees_what_eager_returns(name):
     model, inputs = built(name)
     model.set_attn_implementation("eager")

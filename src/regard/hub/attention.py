@@ -89,5 +89,5 @@ def _wants_weights(options: dict[str, Any]) -> bool:
     """Whether `output_attentions=True` was asked of the model that is running."""
     if options.get("output_attentions"):
         return True
-    collected = output_capturing._active_collector.get()
+    collected = output_capturing._active_collector.get()  # private, and the only place where the call's wish stands
     return collected is not None and any("attentions" in name for name in collected)

@@ -31,6 +31,7 @@ class MaskTensor(Tensor):
     """A mask on its way through a model, as a boolean tensor `(batch, 1, queries, keys)` that has no numbers yet.
 
     Code of a model that computes with it gets them all, at O(n^2) memory; what only hands it on costs nothing.
+    (Torch calls the two methods below otherwise than it annotates them: hence the ignored types.)
     """
 
     mask: Mask
