@@ -1,8 +1,7 @@
 """The public verbs of the mechanism: `attend`, `observe`, `plan`, and torch's own signature."""
 
 import math
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 
 import torch
@@ -10,15 +9,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from regard.attention import capabilities, routes
-from regard.attention.call import Call, checked_call
+from regard.attention.call import checked_call
 from regard.attention.masks import Causal, Dense, Mask
 from regard.attention.normalizers import Normalizer
+from regard.attention.running import run, seeded
 from regard.attention.scores import Prepared, ScaledDot, Score
 from regard.attention.seen import Record, Seen, named
 from regard.attention.terms import Bias
 from regard.attention.watching import current
 from regard.ops.attention import run as run_native
-from regard.ops.random import draw_seed
 
 
 def attend(
@@ -78,9 +77,10 @@ def attend(
     chosen = capabilities.choose(call, backend)
     if like is not None and chosen == "native":
         routes.remember(like, call)
-    context, seen = _run(call, chosen)
+    call = seeded(call)
+    context, seen = run(call, chosen)
     if watched is not None:
-        watched.add(seen)
+        watched.add(seen, call, context)
     return context
 
 
@@ -124,24 +124,15 @@ def observe(
         dropout=dropout,
         record=wanted | others,
     )
-    context, seen = _run(call, capabilities.choose(call, backend))
+    chosen = capabilities.choose(call, backend)
+    call = seeded(call)
+    context, seen = run(call, chosen)
     if watched is None:
         return context, seen
     own = {name: result for name, result in seen.items() if name not in others}
     brought = {name: result for name, result in own.items() if name not in wanted}  # such as `total`
-    watched.add(Seen({name: seen[key] for name, key in theirs.items()} | brought))
+    watched.add(Seen({name: seen[key] for name, key in theirs.items()} | brought), call, context)
     return context, Seen(own)
-
-
-def _run(call: Call, backend: str) -> tuple[Tensor, Seen]:
-    device = call.query.device.type
-    autocast = torch.amp.is_autocast_available(device)  # checked_call has cast as it asks
-    with torch.autocast(device, enabled=False) if autocast else nullcontext():
-        run = capabilities.runner(backend)
-        if call.dropout > 0.0 or call.normalize.draws:
-            call = replace(call, seed=draw_seed())
-        context, seen = run(call)
-    return context, Seen(seen)
 
 
 @dataclass(frozen=True, kw_only=True)

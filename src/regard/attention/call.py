@@ -97,10 +97,7 @@ def checked_call(
             'score=regard.Kernel("elu+1"), or normalize=regard.Softmax()'
         )
     normalize.check(place)
-    for item in record.values():
-        item.check(place)
-    if not normalize.sums_to_one and "total" not in record and any(isinstance(i, Entropy) for i in record.values()):
-        record = {**record, "total": Total()}  # an entropy of weights that do not sum to one says little without
+    record = recording(normalize, place, record)
     score.check(tuple(query.shape), tuple(key.shape), prepared, place)
     for part in mask.parts() if mask is not None else ():
         part.check(place)
@@ -116,6 +113,15 @@ def checked_call(
         dropout=dropout,
         record=record,
     )
+
+
+def recording(normalize: Normalizer, place: Place, record: dict[str, Observation]) -> dict[str, Observation]:
+    """What is recorded: what was asked for, checked, and the totals without which an entropy says little."""
+    for item in record.values():
+        item.check(place)
+    if not normalize.sums_to_one and "total" not in record and any(isinstance(i, Entropy) for i in record.values()):
+        return {**record, "total": Total()}
+    return record
 
 
 def check_each(query: Tensor, key: Tensor, value: Tensor) -> None:

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from regard.attention.call import Call
+from regard.attention.kept import Kept
 from regard.attention.observations import Observation, TopKeys, Total, each, join
 from regard.attention.seen import Seen, named
 
@@ -25,7 +27,9 @@ class Watched(Mapping[str, Seen]):
     observations: dict[str, Observation]
     layers: tuple[str, ...] | None = None  # patterns of the names that are recorded; None: all
     heads: tuple[int, ...] | None = None  # that are kept; None: all
+    keeps: bool = False  # whether the calls themselves are kept
     _calls: dict[str, list[Seen]] = field(default_factory=dict)
+    _kept: dict[str, list[Kept]] = field(default_factory=dict)
     _inside: list[str] = field(default_factory=list)
 
     def calls(self, name: str) -> list[Seen]:
@@ -63,9 +67,17 @@ class Watched(Mapping[str, Seen]):
             found[key] = torch.stack(pieces).sum(0) if observation.adds else join(pieces, 2)
         return Seen(found)
 
+    def kept(self, name: str) -> list[Kept]:
+        """Every call under this name itself, in order, to be asked again: of `watch(..., keep=True)`. All heads."""
+        if not self.keeps:
+            raise ValueError("the calls were not kept; watch with keep=True")
+        self.calls(name)
+        return self._kept[name]
+
     def clear(self) -> None:
         """Forget what was recorded so far."""
         self._calls.clear()
+        self._kept.clear()
 
     @property
     def inside(self) -> str:
@@ -76,7 +88,9 @@ class Watched(Mapping[str, Seen]):
         """Whether the module that runs is to be recorded."""
         return self.layers is None or any(fnmatchcase(self.inside, pattern) for pattern in self.layers)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: Seen, call: Call, context: Tensor) -> None:
+        if self.keeps:
+            self._kept.setdefault(self.inside, []).append(Kept(call, context))
         if self.heads is not None:
             heads = list(self.heads)
             seen = Seen({name: each(value, lambda tensor: tensor[:, heads]) for name, value in seen.items()})
@@ -124,6 +138,7 @@ def watch(
     *observations: Observation,
     layers: str | Sequence[str] | None = None,
     heads: Sequence[int] | None = None,
+    keep: bool = False,
     **names: Observation,
 ) -> Iterator[Watched]:
     """Record `observations` in every call of `regard.attend` and `regard.observe` that `model` makes in the block.
@@ -134,6 +149,8 @@ def watch(
         layers: names of the modules that are recorded, or patterns of them: `"decoder.*.cross"`; all when not given.
             The others run as if nobody watched.
         heads: the heads whose results are kept, in this order; all when not given.
+        keep: keep every call too, with its inputs and its context in their graph: `seen.kept(name)`. O(n) numbers,
+            as wide as the model; what explanations need, and what answers a question that comes up later.
 
     Returns:
         A mapping from module name to `Seen`: `seen["decoder.layers.3.cross"].topk.keys`. A call that comes from no
@@ -150,7 +167,7 @@ def watch(
     if _WATCHED.get() is not None:
         raise ValueError("watch is running already; give one watch all observations: regard.watch(model, a, b)")
     wanted = named(observations, names)
-    if not wanted:
+    if not wanted and not keep:
         raise ValueError("watch needs something to record: regard.watch(model, regard.TopK(8))")
     patterns = (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
     every = [name for name, _ in model.named_modules()]
@@ -158,7 +175,7 @@ def watch(
         if not any(fnmatchcase(name, pattern) for name in every):
             near = get_close_matches(pattern, every, n=3, cutoff=0.0)
             raise ValueError(f"no module is called {pattern!r}; there is {', '.join(map(repr, near))}")
-    watched = Watched(wanted, patterns, None if heads is None else tuple(heads))
+    watched = Watched(wanted, patterns, None if heads is None else tuple(heads), keep)
     thread = threading.get_ident()
 
     def enter(name: str):
