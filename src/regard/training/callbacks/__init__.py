@@ -1,1 +1,1 @@
-"""Beside the steps: counting, stopping, keeping weights, saving, showing; only `fit` imports it."""
+"""Beside the steps: counting, stopping, saving and showing, which `fit` uses; and `monitoring`, for any Trainer."""
