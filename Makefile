@@ -9,7 +9,7 @@
 #   TORCH=torch==2.14.0                                another torch than constraints.txt pins
 #   TORCH="torch==2.14.0 --index-url URL"              ... from another index, such as a CUDA build's
 #   DEMO="--epochs 2"                                  arguments of `regard demo`
-#   PYTEST="tests/contracts -n 2"                      arguments of pytest
+#   PYTEST="tests/contracts -x"                        arguments of pytest, in place of those below
 #   REGARD_NATIVE=off                                  no C++ kernels (auto: where they can be built; require: or fail)
 # pip's own variables and configuration apply as always.
 
@@ -18,7 +18,8 @@ TORCH  ?= $(shell sed -n '/^torch==/p' constraints.txt)
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?=
-PYTEST ?=
+# Tests compute on one thread each, so that as many files run at once as there are cores.
+PYTEST ?= --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 # Where there is a compiler the tests want its kernels: a broken one must not pass as an installation without.
 test $(VENV)/.installed-test: export REGARD_NATIVE ?= $(shell command -v c++ >/dev/null && echo require || echo auto)

@@ -1,11 +1,11 @@
 """What a call recorded, and how a call is told what to record."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from torch import Tensor
 
+from regard.attention.drawings import drawing
 from regard.attention.observations import Observation, TopKeys
 
 
@@ -32,18 +32,15 @@ class Seen(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._results)
 
-    def _lines(self) -> list[tuple[str, str]]:
-        return [
-            (name, repr(value) if isinstance(value, TopKeys) else f"{tuple(value.shape)}")
-            for name, value in self._results.items()
-        ]
-
     def __repr__(self) -> str:
-        return f"Seen({', '.join(f'{name}: {shape}' for name, shape in self._lines())})"
+        results = (
+            f"{name}: {value!r}" if isinstance(value, TopKeys) else f"{name}: {tuple(value.shape)}"
+            for name, value in self._results.items()
+        )
+        return f"Seen({', '.join(results)})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{escape(name)}</th><td>{shape}</td></tr>" for name, shape in self._lines())
-        return f"<table>{rows}</table>"
+        return f"<table>{''.join(drawing(name, value) for name, value in self._results.items())}</table>"
 
 
 Record = Sequence[Observation] | Mapping[str, Observation]

@@ -111,7 +111,7 @@ class Watched(Mapping[str, Seen]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{len(self.calls(name))} calls</td><td>{self[name]._repr_html_()}</td></tr>"
+            f"<tr><th>{escape(name)}</th><td>{len(self.calls(name))} calls</td><td>{escape(repr(self[name]))}</td></tr>"
             for name in self
         )
         return f"<table>{rows}</table>"

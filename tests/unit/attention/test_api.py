@@ -24,7 +24,8 @@ def text_of(html: str) -> list[str]:
 
     class Parser(HTMLParser):
         def handle_starttag(self, tag: str, attributes: list) -> None:
-            opened.append(tag)
+            if tag != "img":
+                opened.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
             assert opened.pop() == tag
@@ -94,8 +95,8 @@ def test_seen_travels() -> None:
 def test_seen_prints_and_draws_itself() -> None:
     _, seen = regard.observe(*draw(), record={"a<b": regard.Entropy(), "strong": regard.TopK(2)})
     assert repr(seen) == ("Seen(a<b: (2, 3, 5), strong: TopKeys(keys=(2, 3, 5, 2), weights=(2, 3, 5, 2)))")
-    texts = text_of(seen._repr_html_())
-    assert texts == ["a<b", "(2, 3, 5)", "strong", "TopKeys(keys=(2, 3, 5, 2), weights=(2, 3, 5, 2))"]
+    texts = [text for text in text_of(seen._repr_html_()) if text.strip()]
+    assert texts == ["a<b", "(2, 3, 5)", "strong", "(2, 3, 5, 2)"]
     assert repr(regard.Seen({})) == "Seen()"
 
 

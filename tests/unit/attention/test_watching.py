@@ -282,7 +282,7 @@ def test_watched_prints_and_draws_itself(inputs: Tensor) -> None:
         assert repr(seen) == "Watched: nothing yet; run the model inside the with block"
         model(inputs)
     assert repr(seen) == "Watched:\n  0: Seen(entropy: (2, 3, 5)) x 2"
-    assert text_of(seen._repr_html_()) == ["0", "2 calls", "entropy", "(2, 3, 5)"]
+    assert text_of(seen._repr_html_()) == ["0", "2 calls", "Seen(entropy: (2, 3, 5))"]
     with regard.watch(model[0], regard.Entropy()) as seen:
         model(inputs)
     assert repr(seen) == "Watched:\n  (the model itself): Seen(entropy: (2, 3, 5)) x 2"
