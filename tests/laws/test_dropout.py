@@ -63,7 +63,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         drawn.append(random.draw_seed())
         return drawn[-1]
 
-    monkeypatch.setattr("regard.attention.api.draw_seed", draw_seed)
+    monkeypatch.setattr("regard.attention.running.draw_seed", draw_seed)
     return drawn
 
 

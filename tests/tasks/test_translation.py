@@ -1,4 +1,4 @@
-"""Translation, from pairs of sentences to translations, scores and alignments."""
+"""Translation, from pairs of sentences to translations, scores and looks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,12 @@ import jaxtyping
 import pytest
 import torch
 
-from regard.data.batches import TokenBatches
+import regard
+from regard.data.batches import TokenBatches, length_batches
 from regard.data.tokenizer import Tokenizers
-from regard.decoding import Beam, Greedy, Sampling
-from regard.explain import Alignment
+from regard.decoding import Beam, Greedy, Sampling, attention_of, search
+from regard.explain import Look
+from regard.explain import read as read_pieces
 from regard.tasks import dates
 from regard.tasks.translation import Recipe, Translator, demo, load, metrics, train
 from regard.tasks.translation.application import read
@@ -142,30 +144,56 @@ def test_an_empty_text_has_a_translation_too_and_disturbs_no_other(trained):
     found = trained.predict(sources)
     assert [len(outputs) for outputs in found] == [1, 1, 1]
     assert texts(found)[::2] == [PAIRS[source] for source in sources[::2]]
-    assert isinstance(trained.look(""), Alignment)
+    assert isinstance(trained.look(""), Look)
 
 
 def test_characters_that_were_never_seen(trained):
     (found,) = trained.predict(["a dog runs 狗 🐕"])
     assert isinstance(found[0].text, str)
-    assert trained.look("狗").source[-1] == "</s>"
+    assert trained.look("狗").side("source").pieces[-1].text == "END"
 
 
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "recurrent"])
-def test_looking_gives_an_alignment_of_the_translation(untrained, architecture):
+def test_looking_shows_who_attended_to_whom(untrained, architecture):
     translator = untrained(architecture)
-    alignment = translator.look("a dog runs")
+    look = translator.look("a dog runs")
     (output,) = translator.predict(["a dog runs"])
-    pieces = translator.tokenizers.target.tokens(output[0].hypothesis.tokens)
-    assert list(alignment.output[: len(pieces)]) == pieces
-    assert alignment.source[-1] == "</s>"
-    assert alignment.score == pytest.approx(output[0].hypothesis.score)  # looking runs on another backend
-    assert alignment.title == "a dog runs"
-    transformer = architecture == "transformer"
-    assert alignment.layer_names == (("decoder.layers.0",) if transformer else ("the decoder",))
-    assert alignment.heads == (2 if transformer else 1)
-    sums = alignment.weights.sum(-1)
-    torch.testing.assert_close(sums, torch.ones_like(sums))
+    hypothesis = output[0].hypothesis
+    pieces = read_pieces(translator.tokenizers.target.tokens(hypothesis.tokens))
+    assert [p.text for p in look.side("output").pieces[: len(pieces)]] == [p.text for p in pieces]
+    assert len(look.side("output").pieces) == len(pieces) + hypothesis.finished
+    assert look.side("source").pieces[-1].special
+    assert look.score == pytest.approx(hypothesis.score)
+    assert look.title == "a dog runs"
+    expected = {
+        "encoder.layers.0.attention": ("source", "source"),
+        "decoder.layers.0.attention": ("output", "so far"),
+        "decoder.layers.0.cross": ("output", "source"),
+    }
+    if architecture != "transformer":
+        expected = {"the decoder": ("output", "source")}
+    assert {layer.name: (layer.queries, layer.keys) for layer in look.layers} == expected
+    for layer in look.layers:
+        assert layer.complete
+        torch.testing.assert_close(layer.pooled.sum(-1), torch.ones(layer.pooled.shape[:2]))
+    if architecture == "transformer":
+        assert [piece.text for piece in look.side("so far").pieces[:1]] == ["START"]
+        assert look.side("so far").pieces[1:] == look.side("output").pieces[:-1]
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "luong-dot"])
+def test_a_look_is_what_the_search_attended_to(untrained, architecture):
+    """Read in one go, or step by step as it was written: the same weights."""
+    translator = untrained(architecture)
+    look = translator.look("a dog runs")
+    source = translator.tokenizers.source.encode(["a dog runs"])[0]
+    batch = next(iter(length_batches([source], tokens=99)))
+    with regard.watch(translator.model, regard.Weights()) as seen:
+        options = replace(translator.recipe.decoding, n_best=1)
+        hypothesis = search(translator.model, batch.source, batch.source_lengths, options)[0][0]
+    name = "decoder.layers.0.cross" if architecture == "transformer" else ""
+    expected = attention_of(hypothesis, [call.weights for call in seen.calls(name)])
+    torch.testing.assert_close(look.layers[-1].pooled, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_there_is_nothing_to_look_at_without_attention(untrained):

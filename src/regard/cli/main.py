@@ -16,6 +16,7 @@ VERBS = {
     "doctor": "say what this machine and this installation can do",
 }
 
+HUB = ("transformers", "huggingface_hub", "PIL", "soundfile", "soxr")  # libraries of the extra "hub"
 HELP = f"""usage: regard VERB ...
 
 Attention, and the models people build of it.
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `regard predict ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("REGARD_TRACEBACK"):
             raise
         print(f"regard {verb}: {_told(error)}", file=sys.stderr)
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"this needs {error.name}, which is not installed: pip install 'regard[tasks]'"
+        extra = "hub" if error.name in HUB else "tasks"
+        return f"this needs {error.name}, which is not installed: pip install 'regard[{extra}]'"
     return " ".join(str(error).splitlines())
 
 

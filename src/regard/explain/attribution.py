@@ -51,7 +51,7 @@ class Attribution:
 
 
 def one_hot(queries: tuple[int, ...], batch: int, size: int, like: Tensor) -> Float[Tensor, "batch queries size"]:
-    """The rows of the identity that belong to some queries; they may count from the end.
+    """The rows of the identity that belong to some queries, in at least float32; they may count from the end.
 
     Raises:
         ValueError: for a query that is not among them.
@@ -59,6 +59,7 @@ def one_hot(queries: tuple[int, ...], batch: int, size: int, like: Tensor) -> Fl
     wrong = [query for query in queries if not -size <= query < size]
     if wrong:
         raise ValueError(f"there is no query {wrong[0]}: there are {size}, counted from 0")
-    rows = torch.zeros(len(queries), size, device=like.device)
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    rows = torch.zeros(len(queries), size, device=like.device, dtype=dtype)
     rows[range(len(queries)), [query % size for query in queries]] = 1.0
     return rows.expand(batch, -1, -1)

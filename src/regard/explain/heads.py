@@ -149,14 +149,13 @@ def sinks(seen: Watched, layer: str, *, threshold: float = SINK) -> Float[Tensor
 
     Source: Gu et al. 2025, "When Attention Sink Emerges in Language Models", eq. 3; Xiao et al. 2024.
     """
-    total, reached = None, None
-    for kept in seen.kept(layer):  # of decoding, one call a step: keys grow
-        found = kept.observe(Received(), reached=Reached())
-        if total is None:
-            total, reached = found.received, found.reached
-        else:
-            more = found.received.shape[-1] - total.shape[-1]
-            total, reached = pad(total, (0, more)) + found.received, pad(reached, (0, more)) + found.reached
+    # Of decoding there is one call a step, and keys grow from call to call.
+    calls = [kept.observe(Received(), reached=Reached()) for kept in seen.kept(layer)]
+    keys = max(found.received.shape[-1] for found in calls)
+    total, reached = (
+        torch.stack([pad(found[name], (0, keys - found[name].shape[-1])) for found in calls]).sum(0)
+        for name in ("received", "reached")
+    )
     return (total / reached.clamp_min(1.0) >= threshold).float().mean(1)
 
 

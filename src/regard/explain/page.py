@@ -1,4 +1,4 @@
-"""The HTML page of alignments: one file that needs no network and runs nothing but its own script."""
+"""The HTML page of looks: one file that needs no network and runs nothing but its own script."""
 
 import base64
 import hashlib
@@ -9,41 +9,85 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from regard.explain.alignment import Alignment, entropy
+from regard.explain.archive import Archive
+from regard.explain.look import Look
 from regard.explain.pieces import visible
-from regard.explain.section import navigation, section
+from regard.explain.section import navigation, section, still
 
-SCALE = 10_000  # weights are written as whole ten-thousandths
+SIZE = 4_800_000  # bytes of a page at most, its pictures aside, of which ...
+LOOK, HEAD = 2_000, 200  # ... this many are for what is said of a look, and of a head
+# In the order in which they make the page's one script.
+SCRIPTS = (
+    "colours.js",
+    "data.js",
+    "head.js",
+    "plot.js",
+    "map.js",
+    "margins.js",
+    "gestures.js",
+    "text.js",
+    "picture.js",
+    "heads.js",
+    "charts.js",
+    "readout.js",
+    "look.js",
+    "page.js",
+)
 
 
-def page(alignments: Sequence[Alignment], *, title: str) -> str:
-    """One self-contained HTML page of the alignments, to be written as UTF-8.
+def page(looks: Sequence[Look], *, title: str) -> str:
+    """One self-contained HTML page of the looks, to be written as UTF-8; below 5 MB, pictures aside, at any length.
 
-    Without JavaScript it shows every sentence's mean map, entropies and strongest source tokens; with it,
-    every layer and head, and what each word attended to. A content security policy allows the page's own
-    style and script, by their hashes, and nothing else.
+    With JavaScript it shows every head's map, down to single weights, what each piece attended to in the text or the
+    picture, what received most, and the entropies; without it, the texts, the entropies and the strongest keys. What
+    does not fit is kept coarser, and the page says how. A content security policy allows the page's own style and
+    script, by their hashes, and nothing else.
 
     Args:
-        alignments: one for each sentence, in the order of the page's list.
+        looks: one for each input, in the order of the page's list.
         title: the page's title and heading.
 
     Raises:
-        ValueError: no alignment was given.
+        ValueError: no look was given, more than a page can hold, or numbers that are no weights: negative, infinite or
+            NaN.
     """
-    if not alignments:
-        raise ValueError("a page needs one alignment or more, but the list is empty")
-    style, script = _resource("page.css"), _resource("page.js")
+    if not looks:
+        raise ValueError("a page needs one look or more, but the list is empty")
+    style = _resource("page.css")
+    script = "\n".join(['"use strict";', "(() => {", *map(_resource, SCRIPTS), "})();", ""])
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
+    if any(side.grid for look in looks for side in look.sides):
+        policy += "; img-src data:"
     policy += "; base-uri 'none'; form-action 'none'"
-    return Template(_resource("page.html")).substitute(
+    stills = [still(look) for look in looks]
+    template, links = _resource("page.html"), navigation(looks)
+    archive = Archive.of(looks, room=SIZE - _fixed(looks, [template, style, script, links, *stills]))
+    return Template(template).substitute(
         title=escape(visible(title)),
         policy=policy,
         style=style,
         script=script,
-        navigation=navigation(alignments),
-        sections="\n".join(section(alignment, number) for number, alignment in enumerate(alignments, start=1)),
-        data=embed({"scale": SCALE, "alignments": [_data(alignment) for alignment in alignments]}),
+        navigation=links,
+        sections="\n".join(
+            section(look, number, archive.plan, text, heading=len(looks) > 1 or look.title != title)
+            for number, (look, text) in enumerate(zip(looks, stills, strict=True), start=1)
+        ),
+        about=embed({"least": archive.plan.least, "looks": archive.about}),
+        texts="\n".join(
+            f'<script type="application/octet-stream" id="{name}">{text}</script>'
+            for name, text in archive.texts.items()
+        ),
     )
+
+
+def _fixed(looks: Sequence[Look], parts: Sequence[str]) -> int:
+    """The bytes of what a page has beside numbers: these parts, less pictures, and the pieces once more as data."""
+    sides = [side for look in looks for side in look.sides]
+    pieces = [visible(piece.text) for side in sides for piece in side.pieces]
+    pictures = sum(len(side.grid.png) * 4 // 3 for side in sides if side.grid)
+    heads = sum(2 + layer.heads for look in looks for layer in look.layers)  # with their means
+    size = sum(len(text.encode()) for text in (*parts, embed(pieces)))
+    return size - pictures + LOOK * len(looks) + HEAD * heads
 
 
 def embed(data: Any) -> str:
@@ -52,27 +96,8 @@ def embed(data: Any) -> str:
     return text.translate({ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 
 
-def _data(alignment: Alignment) -> dict[str, Any]:
-    return {
-        "source": [piece.label for piece in alignment.source_pieces],
-        "output": [piece.label for piece in alignment.output_pieces],
-        "layers": list(alignment.layer_names),
-        "weights": (alignment.weights * SCALE).round().int().tolist(),
-        # Taken here, since rounded weights would lose the many small ones that entropy is made of.
-        "entropy": {
-            "mean": _rounded(alignment.mean_entropy().tolist()),
-            "layers": _rounded(entropy(alignment.weights.mean(dim=1)).tolist()),
-            "heads": _rounded(alignment.entropy().tolist()),
-        },
-    }
-
-
-def _rounded(numbers: Any) -> Any:
-    return [_rounded(each) for each in numbers] if isinstance(numbers, list) else round(numbers, 3)
-
-
 def _resource(name: str) -> str:
-    return files("regard.explain").joinpath(name).read_text(encoding="utf-8")
+    return files("regard.explain").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:

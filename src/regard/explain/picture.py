@@ -1,26 +1,30 @@
-"""The picture of an alignment, as PNG."""
+"""A look as matplotlib draws it: functions that return `Axes`, and one picture of everything, as PNG."""
 
-import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regard.explain.alignment import Alignment, entropy
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from regard.explain.attribution import Attribution
+from regard.explain.look import Layer, Look
 from regard.explain.pieces import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DPI = 130
-MAP = {"cmap": "Blues", "aspect": "auto", "interpolation": "nearest"}
-NOTE = {"fontsize": 9, "color": "#535c69"}
-TICKS = (0, 0.01, 0.1, 0.25, 0.5, 1)
-BARS, GAP = 1.0, 0.15  # inches: the entropy bars' width, the space between small maps
-LETTER = 0.092  # inches that a letter of a label takes, generously
+COLOURS = "Blues"  # one hue, ever darker: the same for every kind of colour vision
+INK, GREY, PICK = "#24507a", "#535c69", "#c2410c"
+NAMED = 64  # pieces that an axis names; of more it gives their numbers
 LONGEST = 18  # letters of a label; the rest becomes an ellipsis
+TICKS = (0, 0.01, 0.1, 0.25, 0.5, 1)
 # Tried after DejaVu Sans, which comes with matplotlib, for the scripts that it lacks, where installed.
 FONTS = (
     "Noto Sans",
@@ -36,13 +40,115 @@ FONTS = (
 )
 
 
-def draw(alignment: Alignment, path: str | os.PathLike[str]) -> None:
-    """Write the alignment as a PNG: the mean map with each output token's entropy, and the maps of all heads.
+def draw_map(look: Look, layer: str, head: int | None = None, *, ax: "Axes | None" = None) -> "Axes":
+    """The map of a head, queries down and keys across; the mean of the layer's heads when none is given.
+
+    Raises:
+        ValueError: no such layer or head.
+    """
+    one = look.layer(layer)
+    ax = _axes(ax)
+    _draw_map(ax, one, one.map(head))
+    _name(ax, look, one)
+    ax.set_title(f"{visible(one.name)}, {'mean of its heads' if head is None else f'head {head}'}", parse_math=False)
+    return ax
+
+
+def draw_entropy(look: Look, *, ax: "Axes | None" = None) -> "Axes":
+    """The mean entropy of every head's queries, in nats, by layer, with the mean of each layer."""
+    ax = _axes(ax)
+    for place, layer in enumerate(look.layers):
+        ax.scatter([place] * layer.heads, layer.entropy.mean(-1).tolist(), s=18, color=INK, alpha=0.6, linewidths=0)
+    ax.plot([float(layer.entropy.mean()) for layer in look.layers], color=PICK, marker="_", markersize=11, lw=1.2)
+    names = [_label(visible(layer.name), 32) for layer in look.layers]
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7.5, parse_math=False)
+    ax.set_ylabel("entropy (nats)")
+    ax.set_ylim(0, 1.08 * max(float(layer.entropy.mean(-1).max()) for layer in look.layers) or 1.0)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def draw_received(look: Look, layer: str, head: int | None = None, *, k: int = 20, ax: "Axes | None" = None) -> "Axes":
+    """The `k` keys that receive the most weight of a head, or of the mean of a layer's heads, the most at the top.
+
+    Raises:
+        ValueError: no such layer or head.
+    """
+    one = look.layer(layer)
+    ax = _axes(ax)
+    received = one.received.mean(0) if head is None else one.received[one.checked(head)]
+    weights, keys = received.sort(descending=True, stable=True)
+    _bars(ax, look.side(one.keys).pieces, keys[:k].tolist(), weights[:k].tolist())
+    ax.set_xlabel("weight received, of all queries together")
+    return ax
+
+
+def draw_over(look: Look, layer: str, head: int | None = None, *, query: int = 0, ax: "Axes | None" = None) -> "Axes":
+    """What a query attended to, over the picture that the keys are places of.
+
+    Raises:
+        ValueError: no such layer, head or query, or keys without a picture.
+    """
+    from matplotlib.colors import to_rgb
+    from PIL import Image
+
+    one = look.layer(layer)
+    grid, queries = look.side(one.keys).grid, one.entropy.shape[-1]
+    if grid is None:
+        raise ValueError(f'the keys of {layer}, "{one.keys}", are no places of a picture; draw_map draws them')
+    if not -queries <= query < queries:
+        raise ValueError(f"there is no query {query}: there are {queries}, counted from 0")
+    ax = _axes(ax)
+    with Image.open(BytesIO(grid.png)) as picture:
+        pixels = picture.convert("L" if grid.rows > 1 else "RGB")
+        ax.imshow(
+            pixels, cmap="gray", aspect="equal" if grid.rows > 1 else "auto", extent=(0, grid.columns, grid.rows, 0)
+        )
+    weights = one.of_query(query, head)[grid.first : grid.first + grid.rows * grid.columns].view(
+        grid.rows, grid.columns
+    )
+    # The opacity says how much: the square root keeps small weights apart, and the largest hides what lies under it.
+    veil = torch.zeros(grid.rows, grid.columns, 4)
+    veil[..., :3] = torch.tensor(to_rgb(PICK))
+    veil[..., 3] = 0.85 * (weights / weights.max().clamp_min(1e-9)).sqrt()
+    ax.imshow(veil.numpy(), extent=(0, grid.columns, grid.rows, 0), aspect=ax.get_aspect(), interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    return ax
+
+
+def draw_attribution(
+    attribution: Attribution,
+    pieces: Sequence[str],
+    *,
+    query: int = 0,
+    row: int = 0,
+    k: int = 20,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """The `k` keys that one query comes from most, with what is missing of bounds as a paler bar.
+
+    Args:
+        attribution: what `rollout`, `raw` or `relevance` found.
+        pieces: the keys' names.
+        query: which of the attribution's rows, counted from 0.
+        row: of the batch.
+    """
+    ax = _axes(ax)
+    found = attribution.top(k, row=row)[query]
+    _bars(
+        ax, pieces, [key for key, _ in found], [weight for _, weight in found], float(attribution.missing[row, query])
+    )
+    ax.set_xlabel(attribution.method)
+    return ax
+
+
+def draw(look: Look, path: str | os.PathLike[str]) -> None:
+    """Write all of a look as a PNG: one map large, the maps of all heads, and their entropies.
 
     Characters of scripts for which the machine has no font are drawn as boxes.
 
     Args:
-        alignment: what to draw.
+        look: what to draw.
         path: where to, a name that ends in `.png`.
 
     Raises:
@@ -51,101 +157,115 @@ def draw(alignment: Alignment, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"draw writes PNG, but the path is {path}: give {path.with_suffix('.png')}")
+    with _plain():
+        _figure(look).savefig(path, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.1)
+
+
+def _figure(look: Look) -> Any:
+    """The large map beside the entropies, over the maps of all heads, a row a layer."""
+    from matplotlib.figure import Figure  # not pyplot: a figure of its own, which no window system ever sees
+
+    main = look.layers[-1]  # of a decoder the last to attend elsewhere
+    shown = [layer for layer in look.layers if (layer.queries, layer.keys) == (main.queries, main.keys)]
+    mean = torch.stack([layer.map() for layer in shown]).mean(0)
+    cell = 0.28 if mean.shape[1] <= 14 else 0.2 if mean.shape[1] <= NAMED else 6.0 / mean.shape[1]
+    heads = max(layer.heads for layer in look.layers)
+    wide, high = max(cell * mean.shape[1], 3.0), max(cell * mean.shape[0], 2.0)
+    small = min(max((wide + 3.5) / heads, 0.8), 1.5)
+    upper_high, lower_high = high + 1.6, len(look.layers) * (small * 0.75 + 0.3)
+    size = (max(wide + 4.5, heads * small + 1.8), upper_high + lower_high)
+    figure = Figure(figsize=size, facecolor="white", layout="constrained")
+    figure.suptitle(_title(look), fontsize=12, weight="bold", parse_math=False)
+    (upper,), (lower,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[upper_high, lower_high])
+    left, right = upper.subplots(1, 2, width_ratios=[wide, 2.5])
+    image = _draw_map(left, main, mean)
+    _name(left, look, main)
+    left.set_title(f"{main.queries} to {main.keys}: the mean of all layers and heads", fontsize=9, color=GREY)
+    bar = upper.colorbar(image, ax=left, ticks=TICKS if main.complete else None, fraction=0.05, pad=0.02)
+    bar.ax.tick_params(labelsize=7)
+    draw_entropy(look, ax=right)
+    right.set_xticks(range(len(look.layers)), [str(number) for number in range(len(look.layers))], rotation=0)
+    right.set_title("entropy by layer", fontsize=9, color=GREY)
+    maps = lower.subplots(len(look.layers), heads, squeeze=False)
+    lower.suptitle("every layer and head, with the mean entropy in nats", fontsize=9, color=GREY)
+    for number, (axes, layer) in enumerate(zip(maps, look.layers, strict=True)):
+        for head, each in enumerate(axes):
+            if head >= layer.heads:
+                each.set_visible(False)
+                continue
+            _draw_map(each, layer, layer.map(head))
+            each.set(xticks=[], yticks=[])
+            each.set_title(f"{float(layer.entropy[head].mean()):.2f}", fontsize=7, pad=2)
+        name = f"{number}  {_label(visible(layer.name), 32)}"
+        axes[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center", parse_math=False)
+    return figure
+
+
+def _draw_map(ax: "Axes", layer: Layer, weights: Float[Tensor, "rows columns"]) -> Any:
+    from matplotlib.colors import PowerNorm
+
+    ax.spines[:].set_color("#b9c1cc")
+    most = 1.0 if layer.complete else max(float(weights.max()), 1e-6)
+    # The square root keeps small weights apart, here as on the page.
+    norm = PowerNorm(0.5, 0, most)
+    return ax.imshow(weights.numpy(), norm=norm, cmap=COLOURS, aspect="auto", interpolation="nearest")
+
+
+def _name(ax: "Axes", look: Look, layer: Layer) -> None:
+    """The pieces along the axes where there is room, otherwise where along the sequence it is."""
+    rows, columns = layer.pooled.shape[1:]
+    for axis, side, size in ((ax.xaxis, layer.keys, columns), (ax.yaxis, layer.queries, rows)):
+        pieces = look.side(side).pieces
+        if len(pieces) == size <= NAMED:
+            labels, places = [_label(piece.label) for piece in pieces], list(range(size))
+        else:
+            places = [round(part * (size - 1) / 4) for part in range(5)]
+            labels = [f"{place * len(pieces) // size:,}" for place in places]
+        axis.set_ticks(places, labels, fontsize=7.5, parse_math=False)
+        axis.set_label_text(side)
+    ax.tick_params(length=0, pad=3)
+    if len(ax.get_xticks()) > 5:
+        ax.tick_params(axis="x", rotation=90)
+
+
+def _bars(ax: "Axes", pieces: Sequence[Any], places: list[int], weights: list[float], missing: float = 0.0) -> None:
+    names = [getattr(pieces[place], "label", pieces[place]) for place in places]
+    if missing > 1e-4:
+        ax.barh(range(len(places)), [weight + missing for weight in weights], color=INK, alpha=0.2)
+    ax.barh(range(len(places)), weights, color=INK)
+    labels = [f"{_label(visible(str(name)))}  {place}" for name, place in zip(names, places, strict=True)]
+    ax.set_yticks(range(len(places)), labels, fontsize=8, parse_math=False)
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _axes(ax: "Axes | None") -> "Axes":
+    """The axes given, or those of a new figure of pyplot, which a notebook shows."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.subplots(layout="constrained")[1]
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """matplotlib's own settings, whatever the user's are: they may ask for TeX, which tokens would break."""
     import matplotlib
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())
     fonts = ["DejaVu Sans", *(name for name in FONTS if name in installed)]
     with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()  # a user's own settings may ask for TeX, which tokens would break
+        matplotlib.rcdefaults()
         matplotlib.rcParams.update({"font.family": fonts, "font.size": 9})
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        _figure(alignment).savefig(path, format="png", dpi=DPI)
+        yield
 
 
-def _figure(alignment: Alignment) -> "Figure":
-    """All sizes are inches, counted from the figure's top left corner."""
-    from matplotlib.figure import Figure  # not pyplot: a figure of its own, which no window system ever sees
-
-    source = [_label(piece.label) for piece in alignment.source_pieces]
-    output = [_label(piece.label) for piece in alignment.output_pieces]
-    cell = 0.28 if len(source) <= 14 else 0.22 if len(source) <= 32 else 0.165
-    wide, high = cell * len(source), cell * len(output)
-    left, top = GAP + LETTER * max(map(len, output)), 0.75 + LETTER * max(map(len, source))
-    maps_left, maps_top = GAP + LETTER * max(map(len, alignment.layer_names)), top + high + 0.85
-    side = (left + wide + BARS + 0.5 - maps_left) / alignment.heads - GAP  # a small map's longer side
-    longer = max(len(source), len(output)) / min(max(side, 0.9), 2.2)
-    small_wide, small_high = max(len(source) / longer, 0.9), max(len(output) / longer, 0.5)
-    large_wide, maps_wide = left + wide + BARS + 1.2, maps_left + alignment.heads * (small_wide + GAP)
-    width = max(large_wide, maps_wide, 2 * GAP + 0.125 * len(_title(alignment)))
-    height = maps_top + alignment.layers * (small_high + 0.3)
-
-    figure = Figure(figsize=(width, height), facecolor="white")
-
-    def axes(x: float, y: float, w: float, h: float) -> "Axes":
-        return figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
-
-    def write(x: float, y: float, text: str, **style: Any) -> None:
-        figure.text(x / width, 1 - y / height, text, parse_math=False, va="top", **style)
-
-    write(GAP, GAP, _title(alignment), fontsize=12, weight="bold")
-    write(GAP, GAP + 0.24, "mean of all layers and heads", **NOTE)
-    large = axes(left, top, wide, high)
-    image = _map(large, alignment.mean().tolist())
-    _name(large, source, output, fontsize=9.0 if cell > 0.2 else 7.5)
-    bars = axes(left + wide + 0.1, top, BARS, high)
-    _bars(bars, alignment.mean_entropy().tolist(), limit=len(source))
-    scale = axes(left + wide + BARS + 0.35, top, 0.13, min(high, 2.2))
-    figure.colorbar(image, cax=scale, ticks=TICKS)
-    scale.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=7.5)
-    scale.set_title("weight", fontsize=8, loc="left")
-
-    write(GAP, maps_top - 0.55, "every layer and head, with the mean entropy in nats", **NOTE)
-    spread = entropy(alignment.weights).mean(dim=-1).tolist()
-    for layer, name in enumerate(alignment.layer_names):
-        y = maps_top + layer * (small_high + 0.3)
-        write(maps_left - 0.08, y + small_high / 2 - 0.06, name, fontsize=8, ha="right")
-        for head in range(alignment.heads):
-            small = axes(maps_left + head * (small_wide + GAP), y, small_wide, small_high)
-            _map(small, alignment.map(layer=layer, head=head).tolist())
-            small.set(xticks=[], yticks=[])
-            small.set_title(f"head {head} · {spread[layer][head]:.2f}", fontsize=7.5, pad=2.5)
-    return figure
-
-
-def _map(axes: "Axes", weights: list[list[float]]) -> Any:
-    from matplotlib.colors import PowerNorm
-
-    axes.spines[:].set_color("#b9c1cc")
-    # The square root keeps small weights apart, here as on the page.
-    return axes.imshow(weights, norm=PowerNorm(0.5, 0, 1), **MAP)  # type: ignore[arg-type]
-
-
-def _name(axes: "Axes", source: Sequence[str], output: Sequence[str], *, fontsize: float) -> None:
-    style: dict[str, Any] = {"fontsize": fontsize, "parse_math": False}
-    axes.set_xticks(range(len(source)), source, rotation=90, **style)
-    axes.set_yticks(range(len(output)), output, **style)
-    axes.tick_params(length=0, pad=3, top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.set_xticks([place + 0.5 for place in range(len(source) - 1)], minor=True)
-    axes.set_yticks([place + 0.5 for place in range(len(output) - 1)], minor=True)
-    axes.grid(which="minor", color="white", linewidth=0.8)
-    axes.tick_params(which="minor", length=0)
-
-
-def _bars(axes: "Axes", nats: list[float], *, limit: int) -> None:
-    most = max(math.log(limit), 0.1)
-    axes.barh(range(len(nats)), most, color="#eef1f5", height=0.75)
-    axes.barh(range(len(nats)), nats, color="#c3ccd8", height=0.75)
-    for row, value in enumerate(nats):
-        axes.text(0.02, row, f" {value:.2f}", va="center_baseline", fontsize=7.5)
-    axes.set(xlim=(0, most), ylim=(len(nats) - 0.5, -0.5), xticks=[], yticks=[])
-    axes.set_title(f"entropy, ≤ {math.log(limit):.2f} nats", fontsize=8, loc="left")
-    axes.spines[:].set_visible(False)
-
-
-def _title(alignment: Alignment) -> str:
-    score = "" if alignment.score is None else f" · score {alignment.score:.3f}".replace("-", "−")
-    return _label(visible(alignment.title or "What each output token attended to"), 60) + score
+def _title(look: Look) -> str:
+    score = "" if look.score is None else f" · score {look.score:.3f}".replace("-", "−")
+    return _label(visible(look.title or "What each token attended to"), 60) + score
 
 
 def _label(text: str, longest: int = LONGEST) -> str:

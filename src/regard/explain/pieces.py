@@ -12,11 +12,15 @@ CONTROL_PICTURES = 0x2400  # the block of Unicode with a picture of every ASCII 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A piece of a sentence: its visible text, whether it starts a word, and whether it is END."""
+    """A piece of a sentence: its visible text, whether it starts a word, and whether it is no text, such as END."""
 
     text: str
     starts: bool
-    ends: bool = False
+    special: bool = False
+
+    @property
+    def ends(self) -> bool:
+        return self.special
 
     @property
     def label(self) -> str:
@@ -36,7 +40,7 @@ def read(pieces: Sequence[str], *, marker: str = "▁", end: str = "</s>") -> tu
     readable = []
     for index, piece in enumerate(pieces):
         if piece == end and index == len(pieces) - 1:
-            readable.append(Piece(text="END", starts=True, ends=True))
+            readable.append(Piece(text="END", starts=True, special=True))
             continue
         starts = index == 0 or not marker or piece.startswith(marker)
         text = piece.removeprefix(marker)

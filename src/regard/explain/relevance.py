@@ -87,7 +87,7 @@ def cross_relevance(
     _square(decoding)
     last = next(iter(decoding.values()))
     row = one_hot((query,), last.batch, last.queries, last.some)
-    source = 0
+    source = torch.zeros(row.shape[0], 1, maps[crossing[0]].keys, dtype=row.dtype, device=row.device)
     for name in reversed(steps):
         if name not in crossing:
             row = row + maps[name].pull(row)
@@ -133,7 +133,7 @@ def _maps(seen: Watched, names: Sequence[str], target: Tensor) -> dict[str, Kept
     for name, kept in calls.items():
         groups = kept.call.place.heads // kept.call.value.shape[1]
         value = kept.call.value.detach().repeat_interleave(groups, 1)
-        maps[name] = KeptMap(kept, Gradient(gradients[name].float(), value.float()))
+        maps[name] = KeptMap(kept, Gradient(_wide(gradients[name]), _wide(value)))
     return maps
 
 
@@ -153,6 +153,10 @@ def _gradients(calls: dict[str, Kept], target: Tensor) -> dict[str, Tensor]:
         name: torch.zeros_like(kept.context) if gradient is None else gradient
         for (name, kept), gradient in zip(calls.items(), found, strict=True)
     }
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _rows(rows: Tensor, layers: Sequence[KeptMap]) -> Tensor:

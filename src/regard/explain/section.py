@@ -1,167 +1,203 @@
-"""The HTML of one alignment, complete without JavaScript: the page's script then brings it to life."""
+"""The HTML of one look, to be read without JavaScript; the page's script puts something livelier in its place."""
 
-import math
+import base64
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from regard.explain.alignment import Alignment, Attended
+import torch
+
+from regard.explain.block import FINE, Plan
+from regard.explain.look import Layer, Look, Side
+from regard.explain.packing import Scale
 from regard.explain.pieces import Piece, sentence, visible
+from regard.explain.pooling import cells
 
-STRONGEST = 3  # source tokens listed for each output token; page.js has the same number
-FAINTEST = 0.002  # cells below are not drawn; page.js has the same number
-LEGEND = (0.01, 0.1, 0.25, 0.5, 1.0)
+LONGEST = 2_000  # pieces of a side's text
+QUERIES = 200  # whose strongest keys are listed ...
+STRONGEST = 3  # ... this many of each
 
 
-def navigation(alignments: Sequence[Alignment]) -> str:
-    """The list to choose a sentence from; nothing where there is only one."""
-    if len(alignments) == 1:
+def navigation(looks: Sequence[Look]) -> str:
+    """The list to choose a look from; nothing where there is only one."""
+    if len(looks) == 1:
         return ""
     items = "\n".join(
-        f'<li><a href="#sentence-{number}" translate="no">'
-        f"<bdi>{_sentence(alignment.source_pieces)}</bdi> "
-        f'<span class="arrow">→</span> '
-        f"<bdi>{_sentence(alignment.output_pieces)}</bdi></a></li>"
-        for number, alignment in enumerate(alignments, start=1)
+        f'<li><a href="#sentence-{number}" translate="no"><b>{title(look, number)}</b> '
+        f"{' <span>·</span> '.join(f'<bdi>{_text(side.pieces[:40])}</bdi>' for side in look.sides)}</a></li>"
+        for number, look in enumerate(looks, start=1)
     )
     return f'<nav aria-label="Sentences"><ol>\n{items}\n</ol></nav>'
 
 
-def section(alignment: Alignment, number: int) -> str:
-    """One alignment: its two sentences, the mean map with entropies, and the strongest source tokens."""
-    source, output = alignment.source_pieces, alignment.output_pieces
-    title = escape(visible(alignment.title)) if alignment.title else f"Sentence {number}"
+def title(look: Look, number: int) -> str:
+    """The name of a look, as HTML."""
+    return escape(visible(look.title)) if look.title else f"Sentence {number}"
+
+
+def section(look: Look, number: int, plan: Plan, still: str, *, heading: bool = True) -> str:
+    """One look: its facts, what of its numbers is exact, and what there is to read without JavaScript.
+
+    Args:
+        look: what to show.
+        number: of the look on the page, from 1.
+        plan: how finely the page keeps it.
+        still: what `still` gives for it.
+        heading: whether to show the look's name; it need not stand twice where it is the page's.
+    """
     name = f"sentence-{number}"
-    facts = [f"{len(source)} source tokens", f"{len(output)} output tokens"]
-    facts.append(f"{_count(alignment.layers, 'layer')} of {_count(alignment.heads, 'head')}")
-    if alignment.score is not None:
-        facts.insert(0, f"score {alignment.score:.3f}".replace("-", "−"))
-    opening = f'class="alignment {_size(len(source))}" id="{name}" data-number="{number}"'
     return f"""\
-<section {opening} aria-labelledby="{name}-title">
-<div class="heading"><h2 id="{name}-title">{title}</h2><p class="facts">{" · ".join(facts)}</p></div>
-<div class="lines">
-{_line("Source", "source", source)}
-{_line("Output", "output", output)}
+<section class="look" id="{name}" data-number="{number - 1}" aria-labelledby="{name}-title">
+<h2 id="{name}-title"{"" if heading else " hidden"}>{title(look, number)}</h2>
+<p class="facts">{escape(" · ".join(facts(look)))}</p>
+<p class="exact">{escape(" ".join(exactness(look, plan)))}</p>
+<div class="still">
+{still}
 </div>
-{_controls(alignment)}
-<div class="panels">
-<figure class="panel">
-<figcaption><b class="which">Mean of all layers and heads</b></figcaption>
-<div class="scroll" tabindex="0" role="region" aria-label="Map: output tokens down, source tokens across">
-{_map(alignment, source, output)}
-</div>
-{_legend()}
-</figure>
-<div class="panel heads" hidden></div>
-</div>
-<div class="panel strongest">
-<h3>Where each output token looked</h3>
-{_strongest(alignment, output)}
-</div>
-<p class="readout" role="status" hidden></p>
 </section>"""
 
 
-def _sentence(pieces: Sequence[Piece]) -> str:
-    return escape(sentence(pieces[:-1] if pieces[-1].ends else pieces))
+def still(look: Look) -> str:
+    """The texts, every head's mean entropy, and the strongest keys of the first queries."""
+    groups: dict[tuple[str, str], list[Layer]] = {}
+    for layer in look.layers:
+        groups.setdefault((layer.queries, layer.keys), []).append(layer)
+    across = [layers for (queries, keys), layers in groups.items() if queries != keys]
+    parts = [*map(_side, look.sides), *map(_entropies, groups.values())]
+    # Of the group that the page opens with: the first in which one side attends to another, else the first.
+    return "".join(parts) + _strongest(look, (across or list(groups.values()))[0])
 
 
-def _line(label: str, side: str, pieces: Sequence[Piece]) -> str:
-    words: list[str] = []
-    for index, piece in enumerate(pieces):
-        kind = "piece end" if piece.ends else "piece"
-        span = f'<span class="{kind}" data-index="{index}">{escape(piece.text)}</span>'
-        if piece.starts:
-            words.append(span)
-        else:
-            words[-1] += span
-    text = " ".join(f'<span class="word">{word}</span>' for word in words)
+def facts(look: Look) -> Iterator[str]:
+    """What there is to see: the score, the sides' lengths, layers and heads."""
+    if look.score is not None:
+        yield f"score {look.score:.3f}".replace("-", "−")
+    for side in look.sides:
+        yield f"{visible(side.name)}: {_count(len(side.pieces), 'piece')}"
+    heads = {layer.heads for layer in look.layers}
+    layers = _count(len(look.layers), "layer")
+    if len(heads) == 1:
+        yield f"{layers} of {_count(heads.pop(), 'head')}"
+    else:
+        yield f"{layers}, {sum(layer.heads for layer in look.layers)} heads in all"
+
+
+def exactness(look: Look, plan: Plan) -> Iterator[str]:
+    """What of the page's numbers is exact, and what is a bound."""
+    shapes = {(layer.entropy.shape[-1], layer.received.shape[-1], *layer.pooled.shape[1:]) for layer in look.layers}
+    sizes = [
+        (queries, keys, cells(rows, queries, plan.cells), cells(columns, keys, plan.cells))
+        for queries, keys, rows, columns in shapes
+    ]
+    pooled = [(-(-queries // rows), -(-keys // columns)) for queries, keys, rows, columns in sizes]
+    error = Scale(1.0, plan.bits).error()
+    close = "right to three decimals" if plan.bits == FINE else f"within {error:.1g}"
+    if all(cell == (1, 1) for cell in pooled):
+        yield f"Every single weight is here, {close}."
+    else:
+        queries, keys = max(pooled)
+        yield (
+            f"Maps are pooled: a cell says how much of their weight {_up_to(queries, 'query', 'queries')} gave to "
+            f"{_up_to(keys, 'key', 'keys')} together, on average."
+        )
+        k = max(layer.topk.keys.shape[-1] for layer in look.layers)
+        least = f" single weights of at least {plan.least:g} are kept, below that the pooled map;" if plan.least else ""
+        yield (
+            f"Zoomed in, the {k} strongest single weights of each query are drawn, {close}:{least} any other weight is "
+            f"below the bound that is shown. A mean of heads or layers knows a single weight as far as they do: "
+            f"“at least”."
+        )
+    longest = max(len(side.pieces) for side in look.sides)
+    if longest > plan.bins:
+        yield (
+            f"Entropies and weights received along a text are means over up to {-(-longest // plan.bins)} neighbours; "
+            f"their means and the ranking are of all pieces."
+        )
+
+
+def _side(side: Side) -> str:
+    grid = side.grid
+    picture = ""
+    if grid:
+        source = base64.b64encode(grid.png).decode("ascii")
+        name = escape(visible(side.name))
+        picture = f'<img src="data:image/png;base64,{source}" alt="{name}" data-side="{name}">'
+    more = len(side.pieces) - LONGEST
+    rest = f"<p>… and {more:,} pieces more.</p>" if more > 0 else ""
     return (
-        f'<div class="line"><span class="side">{label}</span>'
-        f'<span class="text" data-side="{side}" dir="auto" lang="" translate="no">{text}</span></div>'
+        f"<h3>{escape(visible(side.name))}</h3>{picture}"
+        f'<p class="text" dir="auto" lang="" translate="no">{_text(side.pieces[:LONGEST])}</p>{rest}\n'
     )
 
 
-def _controls(alignment: Alignment) -> str:
-    layers = "".join(
-        f'<option value="{index}">{escape(name)}</option>' for index, name in enumerate(alignment.layer_names)
-    )
-    heads = "".join(f'<option value="{index}">head {index}</option>' for index in range(alignment.heads))
-    mean = '<option value="-1">all: their mean</option>'
-    return f"""\
-<div class="controls" hidden>
-<label>Layer <select class="layer">{mean}{layers}</select></label>
-<label>Head <select class="head">{mean}{heads}</select></label>
-<span class="keys">Point at a token, tap it, or walk with the arrow keys; Esc lets go.</span>
-</div>"""
-
-
-def _map(alignment: Alignment, source: Sequence[Piece], output: Sequence[Piece]) -> str:
-    columns = "".join(
-        f'<th scope="col" data-index="{index}" title="{escape(piece.label)}">'
-        f'<span dir="auto">{escape(piece.label)}</span></th>'
-        for index, piece in enumerate(source)
-    )
-    limit = math.log(len(source))
+def _entropies(layers: Sequence[Layer]) -> str:
+    heads = max(layer.heads for layer in layers)
+    columns = "".join(f'<th scope="col">head {head}</th>' for head in range(heads))
     rows = "\n".join(
-        f'<tr data-index="{index}">'
-        f'<th scope="row" title="{escape(piece.label)}"><bdi>{escape(piece.label)}</bdi></th>'
-        f'<td class="nats"><svg class="bar" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect width="{nats / limit if limit else 0:.3f}" height="1"/></svg><span>{nats:.2f}</span></td>'
-        f'<td class="strip" colspan="{len(source)}">'
-        f'<svg viewBox="0 0 {len(source)} 1" preserveAspectRatio="none" aria-hidden="true">'
-        f"{''.join(_cells(row))}</svg></td></tr>"
-        for index, (piece, row, nats) in enumerate(
-            zip(output, alignment.mean().tolist(), alignment.mean_entropy().tolist(), strict=True)
-        )
+        f'<tr><th scope="row">{escape(visible(layer.name))}</th>'
+        f"{''.join(f'<td>{nats:.2f}</td>' for nats in layer.entropy.mean(-1).tolist())}</tr>"
+        for layer in layers
     )
     return (
-        f'<table class="map" translate="no"><thead><tr><td class="corner"></td>'
-        f'<th scope="col" class="nats">nats</th>{columns}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
+        f'<div class="scroll"><table><caption>{_arrow(layers[0])}: mean entropy of each head, in nats</caption>'
+        f"<thead><tr><td></td>{columns}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>\n"
     )
 
 
-def _cells(row: Sequence[float]) -> Iterator[str]:
-    for index, weight in enumerate(row):
-        if weight >= FAINTEST:
-            yield f'<rect x="{index}" fill-opacity="{_depth(weight):.2g}"/>'
-
-
-def _depth(weight: float) -> float:
-    """How deep a cell's colour is: the square root keeps small weights apart; the legend shows it."""
-    return math.sqrt(weight)
-
-
-def _legend() -> str:
-    steps = "".join(
-        f'<span><svg viewBox="0 0 1 1" aria-hidden="true"><rect width="1" height="1" '
-        f'fill-opacity="{_depth(weight):.2g}"/></svg>{weight:g}</span>'
-        for weight in LEGEND
-    )
-    return f'<p class="legend">weight {steps}</p>'
-
-
-def _strongest(alignment: Alignment, output: Sequence[Piece]) -> str:
+def _strongest(look: Look, layers: Sequence[Layer]) -> str:
+    """Of the mean of layers and heads where all their weights are here, else of the sharpest head: exact both times."""
+    first = layers[0]
+    if all(layer.complete for layer in layers):
+        whole = [_dense(layer).mean(0) for layer in layers]
+        weights, keys = torch.stack(whole).mean(0).sort(dim=-1, descending=True, stable=True)
+        which = f"{_arrow(first)}, mean of {_count(len(layers), 'layer')} and their heads"
+    else:
+        spread = [
+            (float(nats), at, head)
+            for at, layer in enumerate(layers)
+            for head, nats in enumerate(layer.entropy.mean(-1))
+        ]
+        _, at, head = min(spread)
+        keys, weights = layers[at].topk.keys[head], layers[at].topk.weights[head]
+        which = f"{escape(visible(layers[at].name))}, head {head}, of all heads the one with the least entropy"
+    queries, others = look.side(first.queries).pieces, look.side(first.keys).pieces
     items = "\n".join(
-        f'<li data-index="{index}"><bdi class="token">{escape(piece.label)}</bdi>'
-        f'<span class="spread">{nats:.2f} nats</span><span class="tops">{_tops(tops)}</span></li>'
-        for index, (piece, nats, tops) in enumerate(
-            zip(output, alignment.mean_entropy().tolist(), alignment.top(STRONGEST), strict=True)
+        f'<li><bdi class="token">{_label(queries[query])}</bdi> '
+        + " ".join(
+            f'<span class="chip"><bdi>{_label(others[key])}</bdi> <span class="number">{weight:.3f}</span></span>'
+            for key, weight in zip(some_keys, some_weights, strict=True)
+            if key >= 0 and weight > 0
+        )
+        + "</li>"
+        for query, (some_keys, some_weights) in enumerate(
+            zip(keys[:QUERIES, :STRONGEST].tolist(), weights[:QUERIES, :STRONGEST].tolist(), strict=True)
         )
     )
-    return f'<ol translate="no">\n{items}\n</ol>'
+    more = f"<p>… and {len(queries) - QUERIES:,} more.</p>" if len(queries) > QUERIES else ""
+    return f'<h3>What each piece attended to: {which}</h3>\n<ol translate="no">\n{items}\n</ol>{more}'
 
 
-def _tops(tops: Sequence[Attended]) -> str:
-    return " ".join(
-        f'<span class="chip"><bdi>{escape(each.piece)}</bdi> <span class="number">{each.weight:.3f}</span></span>'
-        for each in tops
-    )
+def _dense(layer: Layer) -> torch.Tensor:
+    """All weights of a complete layer, (heads, queries, keys); what is missing, at -1, goes to a column cut off."""
+    heads, queries, keys = *layer.entropy.shape, layer.received.shape[-1]
+    index = layer.topk.keys.masked_fill(layer.topk.keys < 0, keys)
+    return torch.zeros(heads, queries, keys + 1).scatter_(-1, index, layer.topk.weights)[..., :keys]
 
 
-def _size(source: int) -> str:
-    return "large" if source <= 14 else "medium" if source <= 32 else "small"
+def _arrow(layer: Layer) -> str:
+    return f"{escape(visible(layer.queries))} → {escape(visible(layer.keys))}"
+
+
+def _text(pieces: Sequence[Piece]) -> str:
+    return escape(visible(sentence(pieces)))
+
+
+def _label(piece: Piece) -> str:
+    return escape(visible(piece.label))
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _up_to(number: int, noun: str, nouns: str) -> str:
+    return f"one {noun}" if number == 1 else f"up to {number} {nouns}"

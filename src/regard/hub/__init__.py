@@ -7,10 +7,11 @@ except ImportError as error:
 
 from regard.hub.adopt import NAME, adopt
 from regard.hub.attention import attention
+from regard.hub.looker import Looker
 from regard.hub.masks import mask
 from regard.hub.timestamps import token_timestamps
 
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, mask)
 
-__all__ = ["NAME", "adopt", "attention", "mask", "token_timestamps"]
+__all__ = ["NAME", "Looker", "adopt", "attention", "mask", "token_timestamps"]

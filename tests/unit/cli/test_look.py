@@ -1,6 +1,7 @@
 """`regard look`: one page for all inputs, and a picture of each."""
 
 import pytest
+from tests.unit.hub.saved import TEXT, saved
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -40,4 +41,30 @@ def test_something_to_look_at(regard, model, capsys):
     with pytest.raises(SystemExit) as stop:
         regard("look", model)
     assert stop.value.code == 2
-    assert "required: input" in capsys.readouterr().err
+    assert "there is nothing to look at: give an input, or --file FILE" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    return saved("gpt2", tmp_path_factory.mktemp("models") / "small-gpt2")
+
+
+def test_a_model_of_transformers(regard, gpt2, tmp_path):
+    page, text = tmp_path / "seen.html", tmp_path / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    done = regard("look", f"hf:{gpt2}", "--file", text, "--layers", "*.h.1.*", "--new-tokens", "3", "-o", page)
+    assert (done.status, done.out) == (0, ""), done.err
+    html = page.read_text(encoding="utf-8")
+    assert "small-gpt2" in html
+    assert "transformer.h.1.attn" in html
+    assert "transformer.h.0.attn" not in html
+    assert (tmp_path / "seen.png").read_bytes().startswith(PNG)
+
+
+def test_a_model_that_is_nowhere(regard, tmp_path):
+    assert "nowhere" in regard("look", f"hf:{tmp_path}/nowhere", "a text").told("look")
+
+
+def test_flags_of_transformers_models_are_for_them(regard, model):
+    told = regard("look", model, "a man", "--new-tokens", "3").told("look")
+    assert told == f"--new-tokens is for models of transformers, hf:ID_OR_PATH; {model} is a run directory"

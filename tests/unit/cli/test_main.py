@@ -62,10 +62,11 @@ def test_an_error_is_one_line_however_it_was_written(regard, monkeypatch):
     assert regard("doctor").told("doctor") == "one two"
 
 
-def test_a_package_that_is_missing_is_named_with_its_remedy(regard, monkeypatch):
-    fail(monkeypatch, ModuleNotFoundError("No module named 'lightning'", name="lightning"))
-    assert regard("doctor").told("doctor") == (
-        "this needs lightning, which is not installed: pip install 'regard[tasks]'"
+@pytest.mark.parametrize(("name", "extra"), [("lightning", "tasks"), ("soundfile", "hub")])
+def test_a_package_that_is_missing_is_named_with_its_remedy(regard, monkeypatch, name, extra):
+    fail(monkeypatch, ModuleNotFoundError(f"No module named '{name}'", name=name))
+    assert (
+        regard("doctor").told("doctor") == f"this needs {name}, which is not installed: pip install 'regard[{extra}]'"
     )
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.unit.explain.definition import positive, propagated, relevance_of_pair
 from tests.unit.explain.models import Attention, Pair, Stack, opened, sequence
 from torch import Tensor
 
@@ -10,23 +11,10 @@ from regard.explain import cross_relevance, head_importance, relevance
 
 
 def matrices(layers: list[Attention], size: tuple[int, int]) -> list[Tensor]:
-    """The mean over heads of weights times gradients, where positive."""
-    found = [(layer.weights * layer.weights.grad).detach().clamp_min(0).mean(1) for layer in layers]
+    """What relevance multiplies, from the weights of layers that were opened and the gradients left in them."""
+    found = [positive(layer.weights, layer.weights.grad) for layer in layers]  # type: ignore[union-attr,arg-type]
     assert found[0].shape[1:] == size
     return found
-
-
-def propagated(layers: list[Tensor]) -> Tensor:
-    whole = torch.eye(layers[0].shape[-1]).expand_as(layers[0])
-    for matrix in layers:
-        whole = whole + matrix @ whole
-    return whole
-
-
-def normalised(whole: Tensor) -> Tensor:
-    identity = torch.eye(whole.shape[-1])
-    added = whole - identity
-    return (added / added.sum(-1, keepdim=True)).nan_to_num(0.0, posinf=0.0) + identity
 
 
 def target(output: Tensor) -> Tensor:
@@ -56,11 +44,9 @@ def test_relevance_of_an_encoder_decoder_is_the_definition() -> None:
     source, own = cross_relevance(seen, target(output), query=-2)
     layers = opened(model)
     target(model(*inputs)).sum().backward()
-    encoder = propagated(matrices(layers[:2], (6, 6)))
-    decoder, to_source = torch.eye(9).expand(2, 9, 9), torch.zeros(2, 9, 6)
-    for self_attention, cross in zip(matrices(layers[2::2], (9, 9)), matrices(layers[3::2], (9, 6)), strict=True):
-        decoder, to_source = decoder + self_attention @ decoder, to_source + self_attention @ to_source
-        to_source = to_source + normalised(decoder).mT @ cross @ normalised(encoder)
+    to_source, decoder = relevance_of_pair(
+        matrices(layers[:2], (6, 6)), matrices(layers[2::2], (9, 9)), matrices(layers[3::2], (9, 6))
+    )
     torch.testing.assert_close(source.weights, to_source[:, [-2]], atol=1e-6, rtol=1e-3)
     torch.testing.assert_close(own.weights, decoder[:, [-2]], atol=1e-6, rtol=1e-3)
     assert float(source.weights.min()) > 0

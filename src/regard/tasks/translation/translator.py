@@ -12,10 +12,11 @@ from regard.data.batches import Sides, TokenBatches, length_batches
 from regard.data.parallel import ParallelText, read_parallel
 from regard.data.resegmentation import Resegmentation
 from regard.data.tokenizer import Tokenizers
-from regard.decoding import Beam, Greedy, Hypothesis, Sampling, attention_of, search
-from regard.explain.alignment import Alignment
+from regard.decoding import Beam, Greedy, Hypothesis, Sampling, search
+from regard.explain.look import Look, Side, of_weights, records
+from regard.explain.pieces import Piece, read
 from regard.models.recurrent import RecurrentSeq2Seq
-from regard.models.tokens import PAD
+from regard.models.tokens import END, PAD, START
 from regard.models.transformer import Transformer
 from regard.ops.cross_entropy import linear_cross_entropy
 from regard.tasks.translation import metrics
@@ -28,6 +29,8 @@ METRICS: dict[str, Callable[[Sequence[str], Sequence[str]], float]] = {
     "exact": metrics.exact,
 }
 _BATCH_TOKENS = 2048  # source tokens that are translated at a time
+# Who attends to whom. A decoder's query is named by the token that it emits, its keys by those that it had read.
+_ATTENDS = {"encoder.*": ("source", "source"), "*.cross": ("output", "source"), "decoder.*": ("output", "so far")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,28 +79,38 @@ class Translator:
         outputs = [found[0].text for found in self.predict(pairs.sources, options)]
         return metrics.all_scores(outputs, pairs.targets, language=files.target), outputs
 
-    def look(self, text: str) -> Alignment:
-        """Translate `text`, and keep what every token of the output attended to in the source."""
+    def look(self, text: str) -> Look:
+        """Translate `text`, and look at what every layer attended to while it was read and its translation written.
+
+        Raises:
+            ValueError: a model without attention.
+        """
         source = self.tokenizers.source.encode([text])[0]
-        batch = next(iter(length_batches([source], tokens=len(source) + 1))).to(self.model.output_weight.device)
-        options = replace(self.recipe.decoding, n_best=1)
-        with watch(self.model, Weights()) as seen:
-            hypothesis = search(self.model, batch.source, batch.source_lengths, options)[0][0]
-        names = [name for name in seen if name.endswith(".cross")] or [name for name in seen if name == ""]
-        if not names:
+        device = self.model.output_weight.device
+        batch = next(iter(length_batches([source], tokens=len(source) + 1))).to(device)
+        hypothesis = search(self.model, batch.source, batch.source_lengths, replace(self.recipe.decoding, n_best=1))[0][
+            0
+        ]
+        emitted = [*hypothesis.tokens, END] if hypothesis.finished else [*hypothesis.tokens]
+        read_so_far = torch.tensor([[START, *emitted[:-1]]], device=device)
+        recurrent = isinstance(self.model, RecurrentSeq2Seq)  # it attends once a step, which makes small calls
+        record = (Weights(),) if recurrent else records(max(len(source) + 1, len(emitted)))
+        with torch.no_grad(), watch(self.model, *record) as seen:
+            self.model(batch.source, batch.source_lengths, read_so_far)
+        if not seen:
             raise ValueError(f"a {self.recipe.model.architecture} model has no attention to look at; train another")
-        weights = torch.stack(
-            [attention_of(hypothesis, [call["weights"] for call in seen.calls(name)]) for name in names]
-        )
-        end = ["</s>"] if hypothesis.finished else []
-        return Alignment(
-            source=(*self.tokenizers.source.tokens(source), "</s>"),
-            output=(*self.tokenizers.target.tokens(hypothesis.tokens), *end),
-            weights=weights.float().cpu(),
-            layer_names=tuple(name.removesuffix(".cross") or "the decoder" for name in names),
-            title=text,
-            score=hypothesis.score,
-        )
+        pieces = {
+            "source": (*self.tokenizers.source.tokens(source), "</s>"),
+            "output": (*self.tokenizers.target.tokens(hypothesis.tokens), *(["</s>"] if hypothesis.finished else [])),
+        }
+        sides = [Side(name=name, pieces=read(found)) for name, found in pieces.items()]
+        so_far = (Piece(text="START", starts=True, special=True), *sides[1].pieces[:-1])
+        if recurrent:
+            weights = seen.stitched("").weights[0]
+            layers = (of_weights("the decoder", weights, queries="output", keys="source"),)
+            return Look(title=text, sides=tuple(sides), layers=layers, score=hypothesis.score)
+        sides.append(Side(name="so far", pieces=so_far))
+        return Look.of(seen, sides, _ATTENDS, title=text, score=hypothesis.score)
 
     @classmethod
     def load(cls, run: RunDirectory, recipe: Recipe) -> "Translator":

@@ -1,0 +1,83 @@
+"""Pictures and sounds: read from files, and drawn as models see them."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# From silence to loud, dark to light: black, blue, orange, near white, in even steps of lightness.
+_LOUDNESS = ((0, 0, 0), (46, 40, 120), (150, 60, 130), (230, 110, 70), (250, 190, 90), (255, 250, 220))
+
+
+def read_picture(path: Path) -> Any:
+    """The picture of a file, as RGB, turned the way its camera was held.
+
+    Raises:
+        ValueError: the file is no picture that Pillow reads.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is no picture: give a PNG, JPEG or another format that Pillow reads") from None
+
+
+def read_sound(path: Path, rate: int) -> Float[Tensor, " samples"]:
+    """The sound of a file, mixed down to one channel, at `rate` samples a second.
+
+    Raises:
+        ValueError: the file is no sound that libsndfile reads.
+    """
+    import soundfile
+    import soxr
+
+    try:
+        samples, own = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} is no sound: give a WAV, FLAC, OGG or MP3 ({error})") from None
+    return torch.from_numpy(soxr.resample(samples.mean(1), own, rate))
+
+
+def picture_png(pixels: Float[Tensor, "channels height width"], processor: Any) -> bytes:
+    """What the model was given as a PNG: its pixels, with the processor's normalisation undone."""
+    mean, spread = (
+        torch.tensor(getattr(processor, name, None) or default).view(-1, 1, 1)
+        for name, default in (("image_mean", [0.0] * 3), ("image_std", [1.0] * 3))
+    )
+    return _png(((pixels * spread + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0))
+
+
+def spectrogram_png(features: Float[Tensor, "bands frames"]) -> bytes:
+    """Log energies by band and frame as a PNG, high bands at the top, from the quietest to the loudest."""
+    low, high = features.min(), features.max()
+    level = (features.flip(0) - low) / (high - low).clamp_min(1e-9) * (len(_LOUDNESS) - 1)
+    colours = torch.tensor(_LOUDNESS).float()
+    below = level.floor().long().clamp_max(len(_LOUDNESS) - 2)
+    part = (level - below).unsqueeze(-1)
+    return _png((colours[below] * (1 - part) + colours[below + 1] * part).round().byte())
+
+
+def waveform_features(samples: Float[Tensor, " samples"], rate: int) -> Float[Tensor, "bands frames"]:
+    """Log energies of a sound for a model that reads samples: a spectrum each 10 ms, of 25 ms."""
+    spectrum = torch.stft(
+        samples,
+        512,
+        hop_length=rate // 100,
+        win_length=rate // 40,
+        window=torch.hann_window(rate // 40),
+        return_complex=True,
+    )
+    return spectrum.abs().square().clamp_min(1e-10).log10()
+
+
+def _png(pixels: Tensor) -> bytes:
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(pixels.numpy()).save(file, format="PNG", optimize=True)
+    return file.getvalue()
