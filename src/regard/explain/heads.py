@@ -181,7 +181,7 @@ def _measured(
     if seen.keeps:
         kept = only(seen, name)
         place = kept.call.place
-        positions = _positions(place.queries, place.keys, tokens)
+        positions = _positions(place.queries, place.keys, tokens, place.device)
         record: dict[str, Observation] = {measure: Along(keys) for measure, keys in positions.items()}
         if marked is not None and positions:
             record["marked"] = Mass(marked)
@@ -190,7 +190,7 @@ def _measured(
         return measured | {measure: found[measure] for measure in record}, positions, True
     records = records_of(seen, name)
     keys, weights = records.topk.keys, records.topk.weights
-    positions = _positions(keys.shape[2], records.keys, tokens)
+    positions = _positions(keys.shape[2], records.keys, tokens, keys.device)
     measured = {"confidence": weights.amax(-1)}
     if records.whole is not None:
         measured["entropy"] = torch.special.entr(weights).sum(-1)
@@ -205,20 +205,20 @@ def _measured(
     return measured, positions, records.whole is not None
 
 
-def _positions(queries: int, keys: int, tokens: Tensor | None) -> Positions:
+def _positions(queries: int, keys: int, tokens: Tensor | None, device: torch.device) -> Positions:
     """The one key that each measure asks each query about, -1 for none; nothing where the two are not one sequence."""
     if queries != keys:
         return {}
-    places = torch.arange(queries)[None]
+    places = torch.arange(queries, device=device)[None]
     positions = {"first": torch.zeros_like(places), "previous": places - 1, "itself": places}
-    return positions if tokens is None else positions | {"induction": after_the_same(tokens)}
+    return positions if tokens is None else positions | {"induction": after_the_same(tokens).to(device)}
 
 
 def _mean(values: Tensor, real: Tensor | None, keys: Tensor | None) -> Float[Tensor, " heads"]:
     """Over the real queries that have the key that is asked about."""
     counts = torch.ones_like(values[:, 0], dtype=torch.bool)
     if real is not None and real.shape == counts.shape:
-        counts = counts & real.bool()
+        counts = counts & real.bool().to(counts.device)
     if keys is not None:
         counts = counts & (keys >= 0)
     return (values * counts[:, None]).sum((0, 2)) / counts.sum().clamp_min(1)

@@ -74,7 +74,7 @@ class KeptMap:
 
     def __post_init__(self) -> None:
         place = self.kept.call.place
-        self.batch, self.queries, self.keys, self.some = place.batch, place.queries, place.keys, self.kept.context
+        self.batch, self.queries, self.keys, self.like = place.batch, place.queries, place.keys, self.kept.context
 
     def pull(self, rows: Rows) -> Columns:
         """`rows @ matrix`: what the queries take from the keys."""
@@ -93,7 +93,7 @@ class WholeMap:
 
     def __post_init__(self) -> None:
         self.batch, _, self.queries, self.keys = self.weights.shape
-        self.some = self.weights
+        self.like = self.weights
 
     @cached_property
     def mean(self) -> Float[Tensor, "batch queries keys"]:
@@ -115,7 +115,7 @@ class StrongestMap:
 
     def __post_init__(self) -> None:
         self.batch, self.heads, self.queries, _ = self.topk.keys.shape
-        self.some = self.topk.weights
+        self.like = self.topk.weights
 
     def _heads(self) -> Iterator[tuple[Tensor, Tensor]]:
         for head in range(self.heads):
@@ -136,7 +136,8 @@ class StrongestMap:
         return found
 
 
-Map = KeptMap | WholeMap | StrongestMap  # of (batch, queries, keys); `some` is one of its tensors, for the device
+# Of (batch, queries, keys); `like` is one of its tensors: their device, and how wide they are.
+Map = KeptMap | WholeMap | StrongestMap
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,10 +19,6 @@ class Piece:
     special: bool = False
 
     @property
-    def ends(self) -> bool:
-        return self.special
-
-    @property
     def label(self) -> str:
         """The piece standing alone, as on an axis: `Hund`, then `·e`; punctuation goes without the dot."""
         attached = not self.starts and any(character.isalnum() for character in self.text)

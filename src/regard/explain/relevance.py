@@ -46,7 +46,7 @@ def relevance(
     maps = _maps(seen, layers_of(seen, layers), target)
     _square(maps)
     first = next(iter(maps.values()))
-    row = _rows(one_hot((query,), first.batch, first.queries, first.some), list(maps.values()))
+    row = _rows(one_hot((query,), first.batch, first.queries, first.like), list(maps.values()))
     return _attribution("relevance", query, row)
 
 
@@ -86,7 +86,7 @@ def cross_relevance(
     _square(encoding)
     _square(decoding)
     last = next(iter(decoding.values()))
-    row = one_hot((query,), last.batch, last.queries, last.some)
+    row = one_hot((query,), last.batch, last.queries, last.like)
     source = torch.zeros(row.shape[0], 1, maps[crossing[0]].keys, dtype=row.dtype, device=row.device)
     for name in reversed(steps):
         if name not in crossing:

@@ -19,7 +19,7 @@ def raw(seen: Watched, layer: str, *, queries: Sequence[int] | None = None) -> A
     """
     matrix = map_of(seen, layer)
     wanted = tuple(range(matrix.queries)) if queries is None else tuple(queries)
-    weights = matrix.pull(one_hot(wanted, matrix.batch, matrix.queries, matrix.some))
+    weights = matrix.pull(one_hot(wanted, matrix.batch, matrix.queries, matrix.like))
     return Attribution(f"raw attention of {layer}", wanted, weights, (1.0 - weights.sum(-1)).clamp_min(0.0))
 
 
@@ -53,7 +53,7 @@ def rollout(
             )
     first = next(iter(maps.values()))
     wanted = tuple(range(size)) if queries is None else tuple(queries)
-    rows = one_hot(wanted, first.batch, size, first.some)
+    rows = one_hot(wanted, first.batch, size, first.like)
     with torch.no_grad():
         for matrix in reversed(maps.values()):
             rows = (rows + matrix.pull(rows)) / 2

@@ -147,8 +147,8 @@ def _strongest(look: Look, layers: Sequence[Layer]) -> str:
     """Of the mean of layers and heads where all their weights are here, else of the sharpest head: exact both times."""
     first = layers[0]
     if all(layer.complete for layer in layers):
-        whole = [_dense(layer).mean(0) for layer in layers]
-        weights, keys = torch.stack(whole).mean(0).sort(dim=-1, descending=True, stable=True)
+        whole = torch.stack([layer.map() for layer in layers])
+        weights, keys = whole.mean(0).sort(dim=-1, descending=True, stable=True)
         which = f"{_arrow(first)}, mean of {_count(len(layers), 'layer')} and their heads"
     else:
         spread = [
@@ -174,13 +174,6 @@ def _strongest(look: Look, layers: Sequence[Layer]) -> str:
     )
     more = f"<p>… and {len(queries) - QUERIES:,} more.</p>" if len(queries) > QUERIES else ""
     return f'<h3>What each piece attended to: {which}</h3>\n<ol translate="no">\n{items}\n</ol>{more}'
-
-
-def _dense(layer: Layer) -> torch.Tensor:
-    """All weights of a complete layer, (heads, queries, keys); what is missing, at -1, goes to a column cut off."""
-    heads, queries, keys = *layer.entropy.shape, layer.received.shape[-1]
-    index = layer.topk.keys.masked_fill(layer.topk.keys < 0, keys)
-    return torch.zeros(heads, queries, keys + 1).scatter_(-1, index, layer.topk.weights)[..., :keys]
 
 
 def _arrow(layer: Layer) -> str:

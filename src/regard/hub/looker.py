@@ -150,7 +150,8 @@ class Looker:
     def _written(self, inputs: Mapping[str, Tensor], side: Callable[[int], Side], title: str) -> Look:
         """Of an encoder-decoder: what it attends to when it writes what it would write, read in one go."""
         limit = {} if self.new_tokens is None else {"max_new_tokens": self.new_tokens}
-        tokens = self.model.generate(**inputs, do_sample=False, **limit)
+        # As a dictionary: of Whisper the bare tokens would lack those that the decoder starts from.
+        tokens = self.model.generate(**inputs, do_sample=False, return_dict_in_generate=True, **limit).sequences
         with torch.no_grad(), watch(self.model, keep=True, layers=self.layers) as seen:
             self.model(**inputs, decoder_input_ids=tokens[:, :-1], use_cache=False)
         kept = {name: seen.kept(name)[0] for name in seen if len(seen.calls(name)) == 1}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.unit.explain.looks import look
 
 from regard.explain import (
     Attribution,
@@ -19,7 +20,6 @@ from regard.explain import (
     draw_received,
     of_weights,
 )
-from tests.unit.explain.looks import look
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")

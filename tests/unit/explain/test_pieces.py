@@ -12,13 +12,13 @@ def test_words_start_at_the_marker_and_end_is_no_word() -> None:
     assert [piece.text for piece in pieces] == ["Ein", "Hun", "d", ".", "END"]
     assert [piece.starts for piece in pieces] == [True, True, False, False, True]
     assert [piece.label for piece in pieces] == ["Ein", "Hun", "·d", ".", "END"]
-    assert [piece.ends for piece in pieces] == [False, False, False, False, True]
+    assert [piece.special for piece in pieces] == [False, False, False, False, True]
     assert sentence(pieces) == "Ein Hund. END"
 
 
 def test_only_the_last_piece_is_end() -> None:
     assert [piece.text for piece in read(["</s>", "▁a"])] == ["</s>", "a"]
-    assert not read(["▁</s>"])[0].ends
+    assert not read(["▁</s>"])[0].special
 
 
 def test_the_marker_is_the_tokenizers() -> None:

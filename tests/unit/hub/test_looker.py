@@ -93,6 +93,7 @@ def test_a_recognizer_is_looked_at_over_its_sound(tmp_path) -> None:
     assert side.grid is not None
     assert (side.grid.rows, side.grid.columns) == (1, len(side.pieces))
     assert side.pieces[10].text == "0.50 s"
+    assert look.side("so far").pieces[0].text == "<s>"  # what the decoder starts from
     assert ("output", "input", True) in shapes(look).values()
 
 

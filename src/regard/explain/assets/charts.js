@@ -98,7 +98,7 @@ class Ranking {
         element("bdi", { className: "token", textContent: side.label(key) }),
         element("span", { className: "place", textContent: side.length > 60 ? wide.format(key + 1) : "" }),
         element("span", { className: "number", textContent: amount(weight) }),
-        element("span", { className: "number share", textContent: `${(100 * share).toFixed(1)} %` }),
+        element("span", { className: "number share", textContent: share && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %` }),
       );
       this.keys.set(key, node);
       return element("li", {}, node);
