@@ -27,6 +27,7 @@ def read(path: Path, data: Path):
 def test_the_recipes_are_these() -> None:
     assert [name_of(path) for path in RECIPES] == [
         "translation/multi30k.yaml",
+        "translation/multi30k_150_minutes.yaml",
         "translation/multi30k_recurrent.yaml",
         "translation/tiny.yaml",
     ]
