@@ -27,8 +27,8 @@ _ATTENDS = {
 }
 _TITLE = 80  # letters of a text that name it
 _NO_SEQUENCE = (
-    "the layers that were looked at attend within windows, or to fewer keys than queries: there is no one sequence of "
-    "places to lay their weights over"
+    "attends within windows, or to fewer keys than queries: there is no one sequence of places to lay its weights "
+    "over; choose other layers, if the model has them"
 )
 
 
@@ -89,6 +89,8 @@ class Looker:
 
     def _text(self, text: str) -> Look:
         inputs = self.tokenizer(text, return_tensors="pt").to(self.model.device)
+        if not inputs.input_ids.numel():
+            raise ValueError("there is nothing to look at: the text has no tokens")
         title = visible(text if len(text) <= _TITLE else text[:_TITLE] + "…")
         try:
             if self.writes:
@@ -183,8 +185,9 @@ class Looker:
             place = one.call.place
             if pair and (place.batch, place.queries, place.keys) == (1, sizes[pair[0]], sizes[pair[1]]):
                 found[name] = _asked(one)
-        if not found:
-            raise ValueError(_NO_SEQUENCE)
+        left = [name for name in seen if name not in found]
+        if left:
+            raise ValueError(f"{left[0]} {_NO_SEQUENCE}")
         return Look.of(found, sides, attends, title=title)
 
     def _pieces(self, tokens: Tensor) -> tuple[Piece, ...]:
@@ -205,7 +208,7 @@ def _size(kept: Mapping[str, Kept], attends: Mapping[str, tuple[str, str]], side
         pair = _pair(name, attends)
         if pair and side in pair and one.call.place.batch == 1:
             return one.call.place.queries if pair[0] == side else one.call.place.keys
-    raise ValueError(_NO_SEQUENCE)
+    raise ValueError(f"{next(iter(kept), 'the model')} {_NO_SEQUENCE}")
 
 
 def _grid(png: bytes, size: int, height: int, width: int) -> Grid:

@@ -112,6 +112,8 @@ def test_errors_say_what_to_do(tmp_path) -> None:
     folder = str(saved("gpt2", tmp_path / "gpt2"))
     with pytest.raises(ValueError, match=r"the text has \d+ tokens, but the model takes 64: give a shorter one"):
         Looker.load(folder).look(TEXT * 20)
+    with pytest.raises(ValueError, match="there is nothing to look at: the text has no tokens"):
+        Looker.load(folder).look("")
     with pytest.raises(ValueError, match="no module is called 'encoder'; there is '"):
         Looker.load(folder, layers="encoder").look(TEXT)
     vit = Looker.load(str(saved("vit", tmp_path / "vit")))
@@ -125,7 +127,9 @@ def test_errors_say_what_to_do(tmp_path) -> None:
         whisper.look(str(tmp_path / "text.png"))
     for name in ("swin", "segformer"):
         windowed = Looker.load(str(saved(name, tmp_path / name)))
-        with pytest.raises(ValueError, match="attend within windows, or to fewer keys than queries"):
+        with pytest.raises(
+            ValueError, match=r"attends within windows, or to fewer keys than queries.*choose other layers"
+        ):
             windowed.look(str(picture(tmp_path / "noise.png")))
     with pytest.raises(OSError, match="nowhere"):
         Looker.load(str(tmp_path / "nowhere"))
