@@ -23,10 +23,16 @@ def navigation(looks: Sequence[Look]) -> str:
         return ""
     items = "\n".join(
         f'<li><a href="#sentence-{number}" translate="no"><b>{title(look, number)}</b> '
-        f"{' <span>·</span> '.join(f'<bdi>{_text(side.pieces[:40])}</bdi>' for side in look.sides)}</a></li>"
+        f"{' <span>·</span> '.join(f'<bdi>{text}</bdi>' for text in _openings(look))}</a></li>"
         for number, look in enumerate(looks, start=1)
     )
     return f'<nav aria-label="Sentences"><ol>\n{items}\n</ol></nav>'
+
+
+def _openings(look: Look) -> Iterator[str]:
+    """How the text of each side begins, special pieces left out; once where sides begin alike."""
+    texts = (_text([piece for piece in side.pieces[:40] if not piece.special]) for side in look.sides)
+    return (text for text in dict.fromkeys(texts) if text)
 
 
 def title(look: Look, number: int) -> str:
@@ -63,8 +69,8 @@ def still(look: Look) -> str:
         groups.setdefault((layer.queries, layer.keys), []).append(layer)
     across = [layers for (queries, keys), layers in groups.items() if queries != keys]
     parts = [*map(_side, look.sides), *map(_entropies, groups.values())]
-    # Of the group that the page opens with: the first in which one side attends to another, else the first.
-    return "".join(parts) + _strongest(look, (across or list(groups.values()))[0])
+    # Of the group that the page opens with: the last in which one side attends to another, else the first.
+    return "".join(parts) + _strongest(look, across[-1] if across else next(iter(groups.values())))
 
 
 def facts(look: Look) -> Iterator[str]:

@@ -260,7 +260,7 @@ def test_without_a_script_a_long_text_shows_one_head_and_says_how_much_more_ther
 def test_several_looks_have_a_list() -> None:
     assert "<nav" not in page([look()], title="One")
     tree = Tree(page([look(), look("▁Zwei </s>", "▁Two </s>", title="")], title="Two"))
-    assert tree.text(tag="bdi")[:4] == ["Ein brauner Hund rennt. END", "A brown dog runs END", "Zwei END", "Two END"]
+    assert tree.text(tag="bdi")[:4] == ["Ein brauner Hund rennt.", "A brown dog runs", "Zwei", "Two"]
     assert tree.text(tag="h2") == ["A dog", "Sentence 2"]
 
 

@@ -46,9 +46,9 @@ class LookView {
 
   // ---- which head
 
-  // The first group in which one side attends to another, else the first: the mean of its layers.
+  // The last group in which one side attends to another, as a decoder to its source, else the first: the mean of its layers.
   get opening() {
-    const group = this.look.groups.find(({ queries, keys }) => queries !== keys) ?? this.look.groups[0];
+    const group = this.look.groups.findLast(({ queries, keys }) => queries !== keys) ?? this.look.groups[0];
     return group.blocks[0].mean;
   }
 
