@@ -30,6 +30,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
+SLOW = ("test_kernels", "test_browser")  # which the other files fit beside
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -146,7 +147,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that is given the backend "native" requires it."""
+    """A test that is given the backend "native" requires it; files that take minutes come first, where several run."""
+    items.sort(key=lambda item: item.path.stem not in SLOW)
     for item in items:
         if isinstance(item, pytest.Function) and "native" in getattr(item, "callspec", _NO_PARAMETERS).params.values():
             item.add_marker(pytest.mark.requires("native"))
