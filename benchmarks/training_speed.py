@@ -67,7 +67,7 @@ class Trial:
         times = self.times(list(trainers.values()), self.batch, rounds=TIMED)
         for name, note in notes.items():
             if name in trainers:
-                speed = f"{self.batch[trainers[name].form.packed][0].tokens / times[name]:,.0f}"
+                speed = f"{self.batch[trainers[name].form.packed][0].count / times[name]:,.0f}"
                 note = f"loss {trainers[name].learned}; {note}"
             else:
                 speed = "-"
@@ -91,7 +91,7 @@ def compare(best: list[Trainer], shape: Shape, tokens: int, rounds: int, *, prof
     trainers = {trainer.form.model: trainer for trainer in best}
     runs = {name: partial(trainer, layouts[trainer.form.packed]) for name, trainer in trainers.items()}
     middle = {name: median(times) for name, times in interleaved(runs, rounds=rounds, warmup=WARMUP).items()}
-    count = sum(batch.tokens for batch in layouts[0])
+    count = sum(batch.count for batch in layouts[0])
     print(f"\nMedians of {rounds} interleaved rounds, {len(layouts[0])} steps a round, {count:,} target tokens:\n")
     print("| model | form | weights | loss | target tokens/s | regard is |\n|---|---|---|---|---|---|")
     for name, trainer in trainers.items():

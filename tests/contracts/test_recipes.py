@@ -26,6 +26,8 @@ def read(path: Path, data: Path):
 
 def test_the_recipes_are_these() -> None:
     assert [name_of(path) for path in RECIPES] == [
+        "sentiment/sst2.yaml",
+        "sentiment/tiny.yaml",
         "translation/multi30k.yaml",
         "translation/multi30k_150_minutes.yaml",
         "translation/multi30k_recurrent.yaml",
@@ -79,6 +81,26 @@ def test_the_tiny_translation_recipe_is_trained(tmp_path: Path, monkeypatch: pyt
     epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
     assert len(epochs) == recipe.training.epochs
     assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
-    scores, outputs = translation.load(run).evaluate()
-    assert len(outputs) == 16
-    assert scores[0].name == "BLEU"
+    found = translation.load(run).evaluate()
+    assert len(found.outputs) == 16
+    assert found.scores[0].name == "BLEU"
+
+
+def test_the_tiny_sentiment_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
+    things, good, bad = ("film", "song", "book", "play"), ("fine", "warm", "sharp"), ("dull", "weak", "stale")
+    lines = [
+        f"{label} The {thing} was {word}."
+        for thing in things
+        for label, words in (("positive", good), ("negative", bad))
+        for word in words
+    ]
+    for name, part in {"train": lines * 4, "val": lines[::2], "test": lines[1::2]}.items():
+        (tmp_path / f"{name}.txt").write_text("".join(f"{line}\n" for line in part), encoding="utf-8")
+    sentiment = task("sentiment")
+    run = sentiment.train(read(FOLDER / "sentiment" / "tiny.yaml", tmp_path), tmp_path / "run")
+    found = sentiment.load(run).evaluate()
+    assert len(found.outputs) == 12
+    assert found.scores[0].name == "accuracy"
+    assert found.scores[0].value > 90

@@ -16,6 +16,7 @@ from regard.decoding import Beam, Greedy, Sampling, attention_of, search
 from regard.explain import Look
 from regard.explain import read as read_pieces
 from regard.tasks import dates
+from regard.tasks.evaluation import Score
 from regard.tasks.translation import Recipe, Translator, demo, load, metrics, train
 from regard.tasks.translation.application import read
 from regard.tasks.translation.recipe import Model, SubWords
@@ -103,9 +104,9 @@ def texts(outputs) -> list[str]:
 
 
 def test_ten_pairs_are_learned(trained):
-    scores, outputs = trained.evaluate()
-    assert outputs == list(PAIRS.values())
-    assert {score.name: score.value for score in scores} == pytest.approx(
+    found = trained.evaluate()
+    assert found.outputs == list(PAIRS.values())
+    assert {score.name: score.value for score in found.scores} == pytest.approx(
         {
             "BLEU": 100.0,
             "BLEU, lower-cased": 100.0,
@@ -278,14 +279,14 @@ def test_exact_match_counts_whole_outputs():
 
 
 def test_a_score_says_its_name_value_and_signature():
-    assert str(metrics.Score(name="BLEU", value=41.0234, signature="tok:13a")).split() == ["BLEU", "41.02", "tok:13a"]
+    assert str(Score(name="BLEU", value=41.0234, signature="tok:13a")).split() == ["BLEU", "41.02", "tok:13a"]
 
 
 def test_the_dates_of_the_demo_in_tiny_form(tmp_path, monkeypatch):
     for split in ("validation", "test"):
         monkeypatch.setitem(dates.SIZES, split, 11)
     data = tmp_path / "dates"
-    demo.write_data(data, pairs=307)
+    demo.write_data(data, examples=307)
     for name, count in (("train", 307), ("validation", 11), ("test", 11)):
         for ending in ("text", "iso"):
             assert len((data / f"{name}.{ending}").read_text(encoding="utf-8").splitlines()) == count
@@ -295,7 +296,7 @@ def test_the_dates_of_the_demo_in_tiny_form(tmp_path, monkeypatch):
         run = train(small, tmp_path / "run")
     epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
     assert epochs[1]["loss"] < epochs[0]["loss"]
-    assert len(load(run).evaluate()[1]) == 11
+    assert len(load(run).evaluate().outputs) == 11
 
 
 def test_a_device_that_is_not_there_is_found_before_anything_is_made(folder, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from regard.cli.searching import add_search_flags, search_options
@@ -9,7 +10,7 @@ from regard.tasks.registry import open_run
 
 
 def run(arguments: list[str]) -> int:
-    """Translate the test set and print every metric with its signature."""
+    """Run the model on the test set and print every metric with its signature."""
     parser = argparse.ArgumentParser(
         prog="regard evaluate", description="Measure a trained model by the metrics of its field."
     )
@@ -17,22 +18,25 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--data", help="the folder with the files (default: where the model was trained from)")
     parser.add_argument("--split", help="which files in it (default: the recipe's test files)")
     parser.add_argument("--output", type=Path, help="write the model's outputs here, a line each")
+    parser.add_argument("--pictures", type=Path, help="the folder for pictures of it, if there are (default: the run)")
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     add_search_flags(parser)
     options = parser.parse_args(arguments)
     application, directory = open_run(options.model)
     predictor = application.load(directory)
-    search = search_options(options, predictor.recipe.decoding)
-    scores, outputs = predictor.evaluate(data=options.data, split=options.split, options=search)
+    search = search_options(options, predictor.recipe)
+    found = predictor.evaluate(data=options.data, split=options.split, **search)
     if options.json:
-        print(
-            json.dumps(
-                {score.name: {"value": score.value, "signature": score.signature} for score in scores},
-                indent=2,
-            )
-        )
+        values = {score.name: {"value": score.value, "signature": score.signature} for score in found.scores}
+        print(json.dumps(values, indent=2))
     else:
-        print("\n".join(map(str, scores)))
+        print("\n".join(map(str, found.scores)))
+        if found.table:
+            print(f"\n{found.table}")
     if options.output is not None:
-        options.output.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
+        options.output.write_text("".join(f"{text}\n" for text in found.outputs), encoding="utf-8")
+    for name, picture in found.pictures.items():
+        path = (options.pictures or directory.path) / name
+        path.write_bytes(picture)
+        print(f"wrote {path}", file=sys.stderr)
     return 0

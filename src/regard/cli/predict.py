@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from regard.cli.searching import add_search_flags, search_options
-from regard.data.parallel import read_lines
+from regard.data.lines import read_lines
 from regard.tasks.registry import open_run
 
 
@@ -29,14 +29,12 @@ def run(arguments: list[str]) -> int:
             print("reading standard input, a line an input; end with Ctrl-D", file=sys.stderr)
         texts = read_lines("-")
     predictor = application.load(directory)
-    for text, outputs in zip(
-        texts, predictor.predict(texts, search_options(options, predictor.recipe.decoding)), strict=True
-    ):
+    for text, outputs in zip(texts, predictor.predict(texts, **search_options(options, predictor.recipe)), strict=True):
         if options.json:
-            found = [{"text": output.text, "score": output.hypothesis.score} for output in outputs]
+            found = [output.record() for output in outputs]
             print(json.dumps({"input": text, "outputs": found}, ensure_ascii=False))
         elif len(outputs) == 1:
-            print(outputs[0].text)
+            print(outputs[0])
         else:
-            print("\n".join(f"{output.hypothesis.score:8.3f}  {output.text}" for output in outputs))
+            print("\n".join(output.ranked for output in outputs))
     return 0

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import fields, replace
+from typing import Any
 
 from regard.decoding import Beam, Greedy, Sampling
 
@@ -23,18 +24,32 @@ _FLAGS = {
 
 def add_search_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--search` and the options of every kind of search."""
-    group = parser.add_argument_group("search", "how to search; what is not given is as in the model's recipe")
-    group.add_argument("--search", choices=list(_KINDS), default="beam")
+    group = parser.add_argument_group("search", "of models that write: how to search; what is not given is as in the model's recipe")
+    group.add_argument("--search", choices=list(_KINDS), help="default: beam")
     for name, (kind, text) in _FLAGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, dest=name, help=text)
 
 
-def search_options(arguments: argparse.Namespace, recipe: Beam) -> Greedy | Beam | Sampling:
-    """The recipe's search with the flags that were given.
+def search_options(arguments: argparse.Namespace, recipe: Any) -> dict[str, Greedy | Beam | Sampling]:
+    """What the predictor is told of how to search: the recipe's search with the flags that were given.
+
+    Nothing, for a model that writes nothing and so has no search in its recipe.
 
     Raises:
-        ValueError: a flag that the chosen kind of search does not have.
+        ValueError: a flag that the chosen kind of search does not have, or for a model that does not search.
     """
+    if not hasattr(recipe, "decoding"):
+        flags = [name for name in ("search", *_FLAGS) if getattr(arguments, name) is not None]
+        if flags:
+            raise ValueError(
+                f"--{flags[0].replace('_', '-')} is for models that write, and {arguments.model} is none: take it out"
+            )
+        return {}
+    return {"options": _options(arguments, recipe.decoding)}
+
+
+def _options(arguments: argparse.Namespace, recipe: Beam) -> Greedy | Beam | Sampling:
+    arguments.search = arguments.search or "beam"
     kind = _KINDS[arguments.search]
     known = {field.name for field in fields(kind)}
     given = {name: getattr(arguments, name) for name in _FLAGS if getattr(arguments, name) is not None}

@@ -1,15 +1,14 @@
 """Batches of sentence pairs of similar length, in an order that depends on nothing but (seed, epoch)."""
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypedDict
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from regard.data.epochs import EpochBatches, cut
 from regard.models.tokens import END, PAD, START
 
 Sentences = Sequence[Sequence[int]]  # in token numbers
@@ -38,7 +37,7 @@ class Batch:
         return inputs if self.target_lengths is None else (*inputs, self.target_lengths)
 
     @property
-    def tokens(self) -> int:
+    def count(self) -> int:
         """The number of tokens to predict: what is not PAD in `target_out`."""
         return int((self.target_out != PAD).sum())
 
@@ -67,18 +66,11 @@ class SourceBatch:
         return SourceBatch(rows=self.rows, source=source, source_lengths=lengths)
 
 
-class Position(TypedDict):
-    """Where a :class:`TokenBatches` stands: plain numbers, so that any checkpoint can hold them."""
-
-    epoch: int
-    position: int
-
-
 def collate(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, packed: bool = False) -> Batch:
     """One batch of sentence pairs, given as token numbers without special tokens; padded, or packed into a row."""
     source = [[*sentence, END] for sentence in sources]
     target_in, target_out = [[START, *sentence] for sentence in targets], [[*sentence, END] for sentence in targets]
-    lay = _pack if packed else _pad
+    lay = pack if packed else pad
     return Batch(
         source=lay(source),
         source_lengths=torch.tensor([len(sentence) for sentence in source]),
@@ -88,18 +80,12 @@ def collate(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], 
     )
 
 
-class TokenBatches:
+class TokenBatches(EpochBatches[Batch]):
     """An epoch of sentence pairs in batches of at most `tokens` tokens, padding included; iterate to train.
 
     A batch of `rows` pairs keeps `rows * max(longest source, longest target) <= tokens`, END included, also where
-    it is packed: padded or packed, a batch has the same pairs, so that the training is the same. Each epoch
-    shuffles the pairs, sorts them by length, so that pairs of about equal length change places, cuts, and
-    shuffles the batches. Where the cuts fall depends on the lengths alone: `len` never changes.
-
-    The order is a pure function of `(seed, epoch)`; no other random state is read or changed. An iteration
-    goes through one epoch; when all of it was handed out, the next iteration is the next epoch. `state_dict`
-    says how many batches of which epoch were handed out, and after `load_state_dict` the next iteration goes
-    on with the very next batch.
+    it is packed: padded or packed, a batch has the same pairs, so that the training is the same. The order is that
+    of :class:`EpochBatches`.
 
     Args:
         sources, targets: the token numbers of each sentence, without special tokens; equally many.
@@ -128,7 +114,7 @@ class TokenBatches:
             raise ValueError(f"{len(sources)} sources but {len(targets)} targets: they go in pairs")
         if not sources:
             raise ValueError("there are no sentence pairs to make batches of")
-        self.sources, self.targets, self.tokens, self.seed, self.packed = sources, targets, tokens, seed, packed
+        self.sources, self.targets, self.packed = sources, targets, packed
         self.recut = recut
         source_lengths = torch.tensor([len(sentence) + 1 for sentence in sources])
         target_lengths = torch.tensor([len(sentence) + 1 for sentence in targets])
@@ -140,27 +126,11 @@ class TokenBatches:
                 f"tokens, END included, which is more than the {tokens} of a batch: set "
                 f"tokens={longest[worst]} or more, or leave the pair out"
             )
-        self._keys = _length_order(source_lengths, target_lengths)
-        self._cuts = _cut(longest.sort().values.tolist(), tokens)
-        self._epoch = 0
-        self._position = 0  # batches of this epoch that were handed out
-        self._start = 0  # where the next iteration starts
+        super().__init__(longest, keys=_length_order(source_lengths, target_lengths), tokens=tokens, seed=seed)
 
-    def __len__(self) -> int:
-        """The number of batches in an epoch, the same in every epoch."""
-        return len(self._cuts)
-
-    def __iter__(self) -> Iterator[Batch]:
-        # The epoch is read with the first batch, not before: an engine may ask for the iterator early.
-        if self._position == len(self):
-            self.set_epoch(self._epoch + 1)
-        batches = self.order(self._epoch)
-        sides = (self.sources, self.targets) if self.recut is None else self.recut(self._epoch)
-        start, self._start = self._start, 0
-        for position in range(start, len(batches)):
-            pairs = batches[position]
-            self._position = position + 1
-            yield self._batch(pairs, *sides)
+    def making(self, epoch: int) -> Callable[[Sequence[int]], Batch]:
+        sides = (self.sources, self.targets) if self.recut is None else self.recut(epoch)
+        return lambda pairs: self._batch(pairs, *sides)
 
     def batch(self, pairs: Sequence[int]) -> Batch:
         """The batch of these pairs, by their places in `sources` and `targets`."""
@@ -168,35 +138,6 @@ class TokenBatches:
 
     def _batch(self, pairs: Sequence[int], sources: Sentences, targets: Sentences) -> Batch:
         return collate([sources[pair] for pair in pairs], [targets[pair] for pair in pairs], packed=self.packed)
-
-    def order(self, epoch: int) -> list[list[int]]:
-        """The pairs of every batch of an epoch, in the order in which they are handed out."""
-        # A string seeds `random.Random` through SHA-512: neighbouring seeds and epochs share nothing.
-        generator = torch.Generator().manual_seed(random.Random(f"{self.seed} {epoch}").getrandbits(63))
-        pairs = torch.randperm(len(self._keys), generator=generator)
-        pairs = pairs[self._keys[pairs].argsort(stable=True)]
-        batches = [chunk.tolist() for chunk in pairs.split(self._cuts)]
-        return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of `epoch`; in the middle of that very epoch (a resumed run) stay there."""
-        if epoch != self._epoch or self._position == len(self):
-            self._epoch, self._position, self._start = epoch, 0, 0
-
-    def state_dict(self) -> Position:
-        """The epoch, and how many of its batches were handed out."""
-        return {"epoch": self._epoch, "position": self._position}
-
-    def load_state_dict(self, state: Position) -> None:
-        """Go where `state` was taken: the next iteration starts with the batch after it."""
-        epoch, position = state["epoch"], state["position"]
-        if not 0 <= position <= len(self):
-            raise ValueError(
-                f"the saved run stood at batch {position} of its epoch, but these data and "
-                f"tokens={self.tokens} make {len(self)} batches: resume with the data and the options that "
-                f"the run was started with"
-            )
-        self._epoch, self._position, self._start = epoch, position, position
 
 
 def length_batches(sources: Sequence[Sequence[int]], *, tokens: int) -> Iterator[SourceBatch]:
@@ -207,22 +148,24 @@ def length_batches(sources: Sequence[Sequence[int]], *, tokens: int) -> Iterator
     """
     rows = sorted(range(len(sources)), key=lambda row: len(sources[row]))
     lengths = [len(sources[row]) + 1 for row in rows]
-    ends = torch.tensor(_cut(lengths, tokens)).cumsum(0).tolist()
+    ends = torch.tensor(cut(lengths, tokens)).cumsum(0).tolist()
     for start, end in reversed(list(pairwise([0, *ends]))):
         chunk = rows[start:end]
         yield SourceBatch(
             rows=tuple(chunk),
-            source=_pad([[*sources[row], END] for row in chunk]),
+            source=pad([[*sources[row], END] for row in chunk]),
             source_lengths=torch.tensor(lengths[start:end]),
         )
 
 
-def _pad(sentences: list[list[int]]) -> Int[Tensor, "batch tokens"]:
+def pad(sentences: list[list[int]]) -> Int[Tensor, "batch tokens"]:
+    """Sentences as rows, the rest of which is PAD."""
     longest = max(map(len, sentences))
     return torch.tensor([sentence + [PAD] * (longest - len(sentence)) for sentence in sentences])
 
 
-def _pack(sentences: list[list[int]]) -> Int[Tensor, "1 tokens"]:
+def pack(sentences: list[list[int]]) -> Int[Tensor, "1 tokens"]:
+    """Sentences end to end in one row."""
     return torch.tensor([[token for sentence in sentences for token in sentence]])
 
 
@@ -238,15 +181,3 @@ def _length_order(
     longest = torch.maximum(source_lengths, target_lengths)
     difference = (source_lengths - target_lengths).div(3, rounding_mode="floor")
     return longest * (2 * int(longest.max()) + 1) + torch.where(longest % 2 == 0, difference, -difference)
-
-
-def _cut(lengths: list[int], tokens: int) -> list[int]:
-    """How many of the ascending `lengths` go into each batch: `rows * longest <= tokens`, or one row."""
-    cuts: list[int] = []
-    rows = 0
-    for length in lengths:
-        if rows and (rows + 1) * length > tokens:
-            cuts.append(rows)
-            rows = 0
-        rows += 1
-    return [*cuts, rows] if rows else cuts

@@ -6,7 +6,7 @@ from regard.explain.look import Grid, Layer, Look, Side, of_weights, records
 from regard.explain.page import page
 from regard.explain.picture import draw, draw_attribution, draw_entropy, draw_map, draw_over, draw_received
 from regard.explain.pieces import Piece, read
-from regard.explain.relevance import cross_relevance, head_importance, relevance
+from regard.explain.relevance import cross_relevance, head_importance, pooled_relevance, relevance
 from regard.explain.rollout import raw, rollout
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "head_report",
     "of_weights",
     "page",
+    "pooled_relevance",
     "raw",
     "read",
     "records",

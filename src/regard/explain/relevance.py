@@ -50,6 +50,43 @@ def relevance(
     return _attribution("relevance", query, row)
 
 
+def pooled_relevance(
+    seen: Watched,
+    target: Float[Tensor, "*batch"],
+    *,
+    pooling: str,
+    layers: str | Sequence[str] | None = None,
+) -> Attribution:
+    """How relevant each position was to an output that attention pooled an encoder's positions for.
+
+    The row that starts is that of the pooling's query, weights times gradients where positive; it goes through the
+    encoder's layers as in :func:`relevance`. An encoder without attention leaves it as it is.
+
+    Args:
+        seen: what `regard.watch(model, keep=True)` kept of one call, with gradients enabled and `model.eval()`.
+        target: what is explained, such as a logit of the predicted class: one number, or one a batch row.
+        pooling: the name of the layer that pools, which has one query a batch row (:class:`regard.nn.AdditivePooling`).
+        layers: names of the encoder's self-attention layers, or patterns of them; all others when not given.
+
+    Returns:
+        One row a batch row; entries are relevance, at least 0, not shares.
+
+    Raises:
+        ValueError: as `relevance`; or a pooling with several queries.
+    """
+    others = [name for name in seen if name != pooling]
+    if layers is not None:
+        others = [name for name in layers_of(seen, layers) if name != pooling]
+    maps = _maps(seen, [*others, *layers_of(seen, pooling)], target)
+    last = maps.pop(pooling)
+    if last.queries != 1:
+        raise ValueError(f"{pooling} has {last.queries} queries a batch row, and a pooling has one; run rows, not a pack")
+    if maps:
+        _square(maps)
+    row = last.pull(one_hot((0,), last.batch, 1, last.like))
+    return _attribution("pooled relevance", 0, _rows(row, list(maps.values())))
+
+
 def cross_relevance(
     seen: Watched,
     target: Float[Tensor, "*batch"],

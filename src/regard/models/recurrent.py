@@ -16,10 +16,23 @@ Attention = Literal["none", "bahdanau", "general", "dot"]
 
 
 class RecurrentEncoder(nn.Module):
-    """A bidirectional GRU over embedded tokens, brought to `hidden` features; padding is not read."""
+    """A bidirectional GRU over embedded tokens, brought to `hidden` features; padding is not read.
 
-    def __init__(self, vocabulary: int, dim: int, hidden: int, *, layers: int, dropout: float) -> None:
+    Args:
+        vocabulary: number of tokens.
+        dim: width of the embeddings.
+        hidden: width of the states, of both directions together.
+        layers: one over the other.
+        dropout: on embeddings, between layers and on the states.
+        starts: whether it makes a first state for a decoder.
+    """
+
+    def __init__(
+        self, vocabulary: int, dim: int, hidden: int, *, layers: int, dropout: float, starts: bool = True
+    ) -> None:
         super().__init__()
+        if hidden % 2:
+            raise ValueError(f"hidden is split over two directions, so it must be even, got {hidden}")
         self.table, self.dropout = nn.Embedding(vocabulary, dim), Dropout(dropout)
         self.recurrence = nn.GRU(
             dim,
@@ -29,18 +42,27 @@ class RecurrentEncoder(nn.Module):
             bidirectional=True,
             dropout=dropout if layers > 1 else 0.0,
         )
-        self.start = nn.Linear(hidden, hidden)
+        self.start = nn.Linear(hidden, hidden) if starts else None
+        nn.init.normal_(self.table.weight, std=dim**-0.5)
 
     def forward(
         self, tokens: Int[Tensor, "batch source"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch source hidden"], Float[Tensor, "batch hidden"]]:
         """The states of every token, and the decoder's first state, made of both directions' last ones."""
+        assert self.start is not None, "an encoder for no decoder"
+        memory, last = self.states(tokens, lengths)
+        return memory, torch.tanh(self.start(last))
+
+    def states(
+        self, tokens: Int[Tensor, "batch source"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch source hidden"], Float[Tensor, "batch hidden"]]:
+        """The states of every token, and both directions' last ones side by side."""
         packed = nn.utils.rnn.pack_padded_sequence(
             self.dropout(self.table(tokens)), lengths.cpu(), batch_first=True, enforce_sorted=False
         )
         states, last = self.recurrence(packed)
         memory, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=tokens.shape[1])
-        return self.dropout(memory), torch.tanh(self.start(torch.cat((last[-2], last[-1]), -1)))
+        return self.dropout(memory), torch.cat((last[-2], last[-1]), -1)
 
 
 @dataclass(eq=False)
@@ -91,8 +113,6 @@ class RecurrentSeq2Seq(nn.Module):
         attention: Attention = "bahdanau",
     ) -> None:
         super().__init__()
-        if hidden % 2:
-            raise ValueError(f"hidden is split over two directions, so it must be even, got {hidden}")
         self.attention = attention
         self.encoder = RecurrentEncoder(source_vocabulary, dim, hidden, layers=layers, dropout=dropout)
         self.table, self.dropout = nn.Embedding(target_vocabulary, dim), Dropout(dropout)
@@ -105,8 +125,7 @@ class RecurrentSeq2Seq(nn.Module):
         self.score = scores[attention]
         self.cell = nn.GRUCell(dim + (hidden if attention == "bahdanau" else 0), hidden)
         self.output = nn.Linear(hidden if attention == "none" else 2 * hidden, dim)
-        for table in (self.encoder.table, self.table):
-            nn.init.normal_(table.weight, std=dim**-0.5)
+        nn.init.normal_(self.table.weight, std=dim**-0.5)
 
     @property
     def output_weight(self) -> Float[Tensor, "vocabulary dim"]:

@@ -191,8 +191,8 @@ class Transformer(nn.Module):
                 f"share=True needs one vocabulary, got {source_vocabulary} and {target_vocabulary} tokens; "
                 "use a joint tokenizer, or share=False"
             )
-        target = _table(target_vocabulary, decoder.dim)
-        source = target if share else _table(source_vocabulary, encoder.dim)
+        target = table(target_vocabulary, decoder.dim)
+        source = target if share else table(source_vocabulary, encoder.dim)
         self.encoder = Encoder(Embedding(source, encoder), encoder)
         self.decoder = Decoder(Embedding(target, decoder), decoder)
 
@@ -231,7 +231,8 @@ class Transformer(nn.Module):
         return hidden.squeeze(1) @ self.output_weight.T
 
 
-def _table(vocabulary: int, dim: int) -> nn.Embedding:
-    table = nn.Embedding(vocabulary, dim)
-    nn.init.normal_(table.weight, std=dim**-0.5)  # so that sqrt(dim) times it, and logits from it, start near unit size
-    return table
+def table(vocabulary: int, dim: int) -> nn.Embedding:
+    """A vector for each token; sqrt(dim) times it, and logits from it, start near unit size."""
+    embedding = nn.Embedding(vocabulary, dim)
+    nn.init.normal_(embedding.weight, std=dim**-0.5)
+    return embedding

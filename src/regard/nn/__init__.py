@@ -8,10 +8,12 @@ from regard.nn.dropout import Dropout
 from regard.nn.hopfield import Hopfield
 from regard.nn.nonlocal_block import NonLocalBlock
 from regard.nn.paged_cache import PagedCache
+from regard.nn.pooling import AdditivePooling
 from regard.nn.positions import Learned, Rotary, Sinusoidal
 from regard.nn.sets import InducedSetAttentionBlock, PoolingByAttention, SetAttentionBlock
 
 __all__ = [
+    "AdditivePooling",
     "AxialAttention",
     "BlockCache",
     "DecoderBlock",

@@ -98,7 +98,7 @@ def _train(
     total = options.epochs * len(task.batches)
     factor = learning_rate_factor(options.schedule, warmup_steps=options.warmup_steps, total_steps=total)
     stream = Stream(task.batches, progress)
-    metrics = Metrics(run, progress, options)
+    metrics = Metrics(run, progress, options, task.unit)
     if state is not None:
         metrics.load_state_dict(state["metrics"])
     epochs = Epochs(task, run, progress, options, metrics, stopping)

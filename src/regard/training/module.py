@@ -29,12 +29,12 @@ class TaskModule(lightning.LightningModule):
         self.model = task.model
         self.options = options
         self.factor = factor
-        self.batch_tokens = 0
+        self.batch_count = 0
         self.gradient_norm: Tensor | None = None
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Moves the batch; its tokens are counted before, where counting waits for no device."""
-        self.batch_tokens = batch.tokens
+        """Moves the batch; it is counted before, where counting waits for no device."""
+        self.batch_count = batch.count
         return batch.to(device)
 
     def training_step(self, batch: Any) -> Float[Tensor, ""]:

@@ -18,7 +18,7 @@ def draw_plots(run: RunDirectory, metric: str) -> None:
     epochs = [row for row in rows if row["kind"] == "epoch" and row["metrics"]]
     steps = steps[:: len(steps) // _POINTS + 1]
 
-    figure, axes = _axes("step", "loss per token (nats)")
+    figure, axes = _axes("step", "loss (nats)")
     x, y = [row["step"] for row in steps], [row["loss"] for row in steps]
     if len(x) >= 20:
         axes.plot(x, y, color=_FAINT, linewidth=0.8)

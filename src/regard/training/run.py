@@ -21,7 +21,7 @@ class RunDirectory:
     """The files of one run, by name.
 
     `config.yaml` (resolved options), `weights.safetensors` (all that predict, look and serve read),
-    `tokenizer.json`, `metrics.jsonl`, `loss.png`, `metric.png`, `train.log`, `resume.ckpt` (read by `resume`
+    `tokenizer.json` and, of what classifies, `labels.json` beside it, `metrics.jsonl`, `loss.png`, `metric.png`, `train.log`, `resume.ckpt` (read by `resume`
     alone), `epochs/epoch-NNN.safetensors` (the last ones, for the average).
     """
 
@@ -77,6 +77,10 @@ class RunDirectory:
         return self.path / "tokenizer.json"
 
     @property
+    def labels_path(self) -> Path:
+        return self.path / "labels.json"
+
+    @property
     def metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -110,6 +114,22 @@ class RunDirectory:
                 f"regard {_version()} reads `version: {FORMAT}`: train again, or use the regard that wrote it"
             )
         return config
+
+    def read_labels(self) -> list[str]:
+        """The classes that the run tells apart, in the order of its model's outputs.
+
+        Raises:
+            ValueError: `labels.json` is missing or is no list of texts.
+        """
+        try:
+            labels = json.loads(self.labels_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"there are no labels at {self.labels_path}") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{self.labels_path} is damaged ({error}): take it from a copy of the run") from None
+        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+            raise ValueError(f"{self.labels_path} is damaged (it must be a list of texts): take it from a copy of the run")
+        return labels
 
     def save_weights(self, model: nn.Module) -> None:
         """Writes `weights.safetensors`, whole or not at all."""

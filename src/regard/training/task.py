@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class Batch(Protocol):
-    """A mini-batch: it counts its target tokens and moves to a device."""
+    """A mini-batch: it counts what its loss is a mean over, and moves to a device."""
 
     @property
-    def tokens(self) -> int:
-        """Target tokens that the loss is a mean over (padding not counted)."""
+    def count(self) -> int:
+        """How many target tokens (padding not counted), texts or pictures the loss is a mean over."""
         ...
 
     def to(self, device: Any) -> "Batch":
@@ -45,7 +45,7 @@ class Task(Protocol):
     """What `fit` trains.
 
     `model` holds the weights; `metric` names the entry of `validate()` that is maximised (higher is better);
-    `batches` are the training batches.
+    `batches` are the training batches, and `unit` names what they count: "tokens", "texts".
     """
 
     @property
@@ -55,10 +55,13 @@ class Task(Protocol):
     def metric(self) -> str: ...
 
     @property
+    def unit(self) -> str: ...
+
+    @property
     def batches(self) -> Batches: ...
 
     def loss(self, batch: Any) -> Float[Tensor, ""]:
-        """The mean loss per target token of `batch`, with its graph."""
+        """The mean loss over what `batch` counts, with its graph."""
         ...
 
     def validate(self) -> dict[str, float]:

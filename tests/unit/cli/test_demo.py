@@ -1,9 +1,11 @@
-"""`regard demo` in tiny form: data, training, evaluation, unseen inputs, the page."""
+"""`regard demo TASK` in tiny form: data, training, evaluation, unseen inputs, the page."""
 
 import jaxtyping
 import pytest
 
 from regard.tasks import dates
+from regard.tasks.sentiment import demo as sentiment
+from regard.tasks.sentiment import reviews
 
 
 @pytest.fixture(autouse=True)
@@ -18,9 +20,9 @@ def quick(monkeypatch) -> None:
 
 def test_the_whole_road(regard, tmp_path):
     run = tmp_path / "run"
-    done = regard("demo", "--run", run, "--pairs", 97, "--epochs", 1)
+    done = regard("demo", "--run", run, "--examples", 97, "--epochs", 1)
     assert done.status == 0, done.err
-    assert "made 97 pairs in" in done.err
+    assert "made 97 examples in" in done.err
     assert "right to the letter on held-out dates, times and numbers:" in done.out
     for text, iso in dates.EXAMPLES.items():
         (line,) = (line for line in done.out.splitlines() if line.startswith(f"  {text} "))
@@ -28,6 +30,28 @@ def test_the_whole_road(regard, tmp_path):
     assert f"Try: regard predict {run} " in done.out
     assert {"attention.html", "attention-4.png", "weights.safetensors"} <= {path.name for path in run.iterdir()}
     assert (tmp_path / "run-data" / "test.iso").exists()
+
+
+def test_the_whole_road_of_sentiment(regard, tmp_path, monkeypatch):
+    for split in ("validation", "test"):
+        monkeypatch.setitem(reviews.SIZES, split, 7)
+    monkeypatch.setattr(sentiment, "_POINTED", 3)
+    run = tmp_path / "run"
+    done = regard("demo", "sentiment", "--run", run, "--examples", 97, "--epochs", 1)
+    assert done.status == 0, done.err
+    assert "made 97 examples in" in done.err
+    assert "right on 7 held-out reviews:" in done.out
+    for name in ("plain attention", "attention times gradient"):
+        assert f"the strongest word by {name} is one that decides:" in done.out
+    for text, label in reviews.EXAMPLES.items():
+        (line,) = (line for line in done.out.splitlines() if line.startswith(f"  {text} "))
+        assert line.endswith(("right", f"wrong, it is {label}"))
+    assert {"attention.html", "attention-4.png", "labels.json"} <= {path.name for path in run.iterdir()}
+
+
+def test_a_task_that_is_not_there(regard, tmp_path):
+    told = regard("demo", "cooking", "--run", tmp_path / "run").told("demo")
+    assert told.startswith("there is no task 'cooking'; the tasks are: translation, sentiment")
 
 
 def test_a_run_that_is_there_keeps_its_data(regard, tmp_path):

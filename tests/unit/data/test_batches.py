@@ -34,7 +34,7 @@ def test_collate_by_hand() -> None:
     assert batch.source_lengths.tolist() == [4, 2]
     assert batch.target_in.tolist() == [[START, 9, PAD], [START, 10, 11]]
     assert batch.target_out.tolist() == [[9, END, PAD], [10, 11, END]]
-    assert batch.tokens == 5
+    assert batch.count == 5
     assert {tensor.dtype for tensor in (batch.source, batch.source_lengths, batch.target_in)} == {torch.int64}
 
 
@@ -46,7 +46,7 @@ def test_pack_by_hand() -> None:
     assert batch.target_out.tolist() == [[9, END, 10, 11, END]]
     assert batch.target_lengths is not None
     assert batch.target_lengths.tolist() == [2, 3]
-    assert batch.tokens == 5
+    assert batch.count == 5
     assert {tensor.dtype for tensor in batch.inputs} == {torch.int64}
 
 
@@ -115,7 +115,7 @@ def test_little_is_padding() -> None:
     cells = sum(batch.source.numel() + batch.target_in.numel() for batch in batches)
     padded = sum(int((batch.source == PAD).sum() + (batch.target_in == PAD).sum()) for batch in batches)
     assert padded / cells < 0.08
-    assert sum(batch.tokens for batch in batches) == sum(len(target) + 1 for target in targets)
+    assert sum(batch.count for batch in batches) == sum(len(target) + 1 for target in targets)
 
 
 def test_iterations_are_epochs() -> None:

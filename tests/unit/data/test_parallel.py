@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.data.parallel import ParallelText, read_lines, read_parallel
+from regard.data.lines import read_lines
+from regard.data.parallel import ParallelText, read_parallel
 
 ENGLISH = ["A dog runs.", "Two men \u2028 talk.", "It\x0bis\x85late.", "  <s> & \u2581 ", '"quoted"']
 GERMAN = ["Ein Hund läuft.", "Zwei Männer\u2029 reden.", "Es ist\x1espät.", "e\u0301 is not \u00e9", "x"]
@@ -129,7 +130,7 @@ def test_damaged_gzip(tmp_path: Path) -> None:
         (b"en\ten\tde\na\tb\tc\n", ["more than one column 'en'"]),
         (b"en\tde\na\tb\nc\n", ["line 3 has 1 fields, but the header has 2 (en, de)"]),
         (b"en\tde\na\tb\nc\t\n", ["train.tsv, line 3: 'de' is empty"]),
-        (b"en\tde\n", ["train.tsv has a header and no pairs"]),
+        (b"en\tde\n", ["train.tsv has a header and no records"]),
         (b"", ["train.tsv is empty"]),
     ],
 )
@@ -161,7 +162,7 @@ def test_several_formats_match(tmp_path: Path) -> None:
 
 
 def test_nothing_matches(tmp_path: Path) -> None:
-    refuses(tmp_path, "no 'train': looked for train.en with train.de, train.tsv and train.jsonl", "holds nothing")
+    refuses(tmp_path, "no 'train': looked for train.en with train.de, train.csv, train.tsv and train.jsonl", "holds nothing")
     write(tmp_path, trian__en=b"a\n", trian__de=b"b\n", notes=b"")
     refuses(tmp_path, "holds notes, trian.de, trian.en; did you mean trian.en, trian.de?")
     write(tmp_path, train__en=b"a\n")

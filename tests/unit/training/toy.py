@@ -12,7 +12,7 @@ class Pairs:
     y: Tensor
 
     @property
-    def tokens(self) -> int:
+    def count(self) -> int:
         return len(self.x)
 
     def to(self, device):
@@ -42,7 +42,7 @@ class Batches:
 class Toy:
     """Regression; `before_step(n)` is called in the process's n-th step, `scores` replace the metric."""
 
-    metric = "score"
+    metric, unit = "score", "tokens"
 
     def __init__(self, before_step=None, scores=None) -> None:
         torch.manual_seed(3)

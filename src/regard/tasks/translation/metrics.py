@@ -1,19 +1,8 @@
 """The metrics of translation, by sacreBLEU (Post 2018): numbers that carry the signature of how they were made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A metric's value, and how to reproduce it."""
-
-    name: str
-    value: float
-    signature: str
-
-    def __str__(self) -> str:
-        return f"{self.name:<34} {self.value:6.2f}   {self.signature}"
+from regard.tasks.evaluation import Score
 
 
 def bleu(outputs: Sequence[str], references: Sequence[str]) -> float:

@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-
 from regard.decoding import Beam
 from regard.models.recurrent import RecurrentSeq2Seq
-from regard.models.transformer import Layers, Transformer
+from regard.models.transformer import Transformer
+from regard.tasks import sub_words
+from regard.tasks.shape import Shape
 from regard.training import TrainingOptions
-from regard.training.machine import choose_device, choose_precision
 
 Architecture = Literal["transformer", "recurrent", "bahdanau", "luong-general", "luong-dot"]
 Metric = Literal["bleu", "chrf", "exact"]
@@ -35,63 +34,26 @@ class Files:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubWords:
-    """How text is cut into sub-words.
+class SubWords(sub_words.SubWords):
+    """How text is cut into sub-words; the vocabulary is of both languages together where joint.
 
     Args:
-        vocabulary: Greatest number of tokens, of both languages together where joint.
         joint: One vocabulary for both languages.
-        lowercase: Lower-case everything; translations are then lower-cased too.
-        characters: Keep the N most frequent characters alone (null: all).
-        dropout: Probability of leaving out a merge in training, so that words are cut anew each epoch (0: never).
     """
 
-    vocabulary: int = 8000
     joint: bool = True
-    lowercase: bool = False
-    characters: int | None = None
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(
-                f"sub_words.dropout is a probability, 0 <= dropout <= 1; got {self.dropout}; "
-                "usual is --sub_words.dropout 0.1"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Shape):
     """The model.
 
     Args:
         architecture: transformer, or what it replaced: recurrent (no attention), bahdanau, luong-general, luong-dot.
-        dim: Width of embeddings, and of the Transformer's blocks.
-        layers: Blocks of the Transformer's encoder, and of its decoder; or recurrent layers of the encoder.
-        heads: Attention heads (transformer).
-        kv_heads: Key and value heads, fewer than heads for grouped queries (transformer; null: as many as heads).
-        feed_forward: Width inside the feed-forward layers (transformer).
-        hidden: Width of the recurrent states (recurrent).
-        dropout: Probability of dropping a feature.
-        attention_dropout: Probability of dropping an attention weight (transformer).
-        norm: pre or post: layer norm before each layer, or after each sum (transformer).
-        positions: sinusoidal, learned or rotary (transformer).
-        activation: relu, gelu or silu (transformer).
         share: One table for source, target and output (transformer with a joint vocabulary).
     """
 
     architecture: Architecture = "transformer"
-    dim: int = 128
-    layers: int = 4
-    heads: int = 4
-    kv_heads: int | None = None
-    feed_forward: int = 256
-    hidden: int = 256
-    dropout: float = 0.2
-    attention_dropout: float = 0.0
-    norm: Literal["pre", "post"] = "pre"
-    positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
-    activation: Literal["relu", "gelu", "silu"] = "relu"
     share: bool = True
 
     def build(self, source_vocabulary: int, target_vocabulary: int, *, joint: bool) -> Transformer | RecurrentSeq2Seq:
@@ -111,27 +73,9 @@ class Model:
             source_vocabulary, target_vocabulary, encoder=self.shape, decoder=self.shape, share=self.share and joint
         )
 
-    @property
-    def shape(self) -> Layers:
-        """The Transformer's encoder and decoder."""
-        return Layers(
-            dim=self.dim,
-            heads=self.heads,
-            kv_heads=self.kv_heads,
-            feed_forward=self.feed_forward,
-            layers=self.layers,
-            dropout=self.dropout,
-            attention_dropout=self.attention_dropout,
-            activation=self.activation,
-            norm=self.norm,
-            positions=self.positions,
-        )
-
     def packs(self, training: TrainingOptions) -> bool:
-        """Whether the model trains on packed batches there, without padding; a recurrent one reads rows."""
-        device = choose_device(training.device)
-        precision = choose_precision(training.precision, device)
-        return self.architecture == "transformer" and self.shape.packs(device, getattr(torch, precision))
+        """Whether the model trains on packed batches there; a recurrent one reads rows."""
+        return self.architecture == "transformer" and super().packs(training)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from torch import Tensor
 from regard.attention import Weights, watch
 from regard.data.batches import Sides, TokenBatches, length_batches
 from regard.data.parallel import ParallelText, read_parallel
-from regard.data.resegmentation import Resegmentation
 from regard.data.tokenizer import Tokenizers
 from regard.decoding import Beam, Greedy, Hypothesis, Sampling, search
 from regard.explain.look import Look, Side, of_weights, records
@@ -19,6 +18,7 @@ from regard.models.recurrent import RecurrentSeq2Seq
 from regard.models.tokens import END, PAD, START
 from regard.models.transformer import Transformer
 from regard.ops.cross_entropy import linear_cross_entropy
+from regard.tasks.evaluation import Evaluation
 from regard.tasks.translation import metrics
 from regard.tasks.translation.recipe import Recipe
 from regard.training import RunDirectory
@@ -39,6 +39,18 @@ class Output:
 
     text: str
     hypothesis: Hypothesis
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def ranked(self) -> str:
+        """The text behind its score, to stand among others."""
+        return f"{self.hypothesis.score:8.3f}  {self.text}"
+
+    def record(self) -> dict[str, object]:
+        """The same for programs."""
+        return {"text": self.text, "score": self.hypothesis.score}
 
 
 class Translator:
@@ -69,7 +81,7 @@ class Translator:
         data: str | None = None,
         split: str | None = None,
         options: Greedy | Beam | Sampling | None = None,
-    ) -> tuple[list[metrics.Score], list[str]]:
+    ) -> Evaluation:
         """Every metric of the field on the pairs `split` of the folder `data`, and the translations they come from.
 
         What is not given is as in the recipe: its folder, its test pairs, its search.
@@ -77,7 +89,7 @@ class Translator:
         files = self.recipe.files
         pairs = read_parallel(data or self.recipe.data, split or files.test, source=files.source, target=files.target)
         outputs = [found[0].text for found in self.predict(pairs.sources, options)]
-        return metrics.all_scores(outputs, pairs.targets, language=files.target), outputs
+        return Evaluation(scores=metrics.all_scores(outputs, pairs.targets, language=files.target), outputs=outputs)
 
     def look(self, text: str) -> Look:
         """Translate `text`, and look at what every layer attended to while it was read and its translation written.
@@ -131,7 +143,7 @@ class Translation:
 
     def __init__(self, recipe: Recipe, tokenizers: Tokenizers, train: ParallelText, validation: ParallelText) -> None:
         self.recipe, self.tokenizers, self.validation = recipe, tokenizers, validation
-        self.metric = recipe.metric
+        self.metric, self.unit = recipe.metric, "tokens"
         torch.manual_seed(recipe.training.seed)
         self.model = build(recipe, tokenizers)
         self.batches = self._batches(train, seed=recipe.training.seed, recut=self._recut(train))
@@ -139,12 +151,11 @@ class Translation:
 
     def _recut(self, pairs: ParallelText) -> Callable[[int], Sides] | None:
         """Both sides of an epoch, cut anew; nothing where the recipe cuts words one way."""
-        if not self.recipe.sub_words.dropout:
+        cut, seed = self.recipe.sub_words, self.recipe.training.seed
+        source = cut.recut(self.tokenizers.source, pairs.sources, seed)
+        target = cut.recut(self.tokenizers.target, pairs.targets, seed)
+        if source is None or target is None:
             return None
-        source, target = (
-            Resegmentation(tokenizer, texts, p=self.recipe.sub_words.dropout, seed=self.recipe.training.seed)
-            for tokenizer, texts in ((self.tokenizers.source, pairs.sources), (self.tokenizers.target, pairs.targets))
-        )
         return lambda epoch: (source.epoch(epoch), target.epoch(epoch))
 
     def _batches(self, pairs: ParallelText, *, seed: int, recut: Callable[[int], Sides] | None = None) -> TokenBatches:
@@ -181,8 +192,8 @@ class Translation:
         total, count = 0.0, 0
         for pairs in self._validation.order(0):
             batch = self._validation.batch(pairs).to(device)
-            total += float(self._loss(batch, 0.0)) * batch.tokens
-            count += batch.tokens
+            total += float(self._loss(batch, 0.0)) * batch.count
+            count += batch.count
         translator = Translator(self.model, self.tokenizers, self.recipe)
         greedy = Greedy(max_length=self.recipe.decoding.max_length, max_ratio=self.recipe.decoding.max_ratio)
         outputs = [found[0].text for found in translator.predict(self.validation.sources, greedy)]

@@ -21,7 +21,7 @@ _LINE = 60.0  # seconds between two plain lines
 
 
 class Display(Callback):
-    """Epoch, step, target tokens per second, time left, loss and metric, on standard error."""
+    """Epoch, step, target tokens (or texts, or pictures) per second, time left, loss and metric, on standard error."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Display(Callback):
         self.bar: Bar | None = None
         self.first_step = progress.step
         self.first_seconds = progress.seconds
-        self.epoch_seconds, self.epoch_tokens = progress.seconds, 0
+        self.epoch_seconds, self.epoch_count = progress.seconds, 0
         self.shown = time.monotonic()
         self.measured = ""
 
@@ -59,7 +59,7 @@ class Display(Callback):
             self.bar.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.epoch_seconds, self.epoch_tokens = self.progress.seconds, self.metrics.session_tokens
+        self.epoch_seconds, self.epoch_count = self.progress.seconds, self.metrics.session_count
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -115,12 +115,12 @@ class Display(Callback):
     def _numbers(self, loss: float) -> str:
         """Tokens per second of this epoch's steps; the time left counts validations too."""
         seconds = self.progress.seconds
-        rate = (self.metrics.session_tokens - self.epoch_tokens) / max(seconds - self.epoch_seconds, 1e-9)
+        rate = (self.metrics.session_count - self.epoch_count) / max(seconds - self.epoch_seconds, 1e-9)
         steps = max(self.progress.step - self.first_step, 1)
         left = (seconds - self.first_seconds) / steps * (self.total - self.progress.step)
         if self.stopping.limit is not None:
             left = min(left, self.stopping.limit - seconds)
-        parts = [f"{rate:,.0f} tokens/s", f"{clock(left)} left", f"loss {loss:.3f}", self.measured]
+        parts = [f"{rate:,.0f} {self.metrics.unit}/s", f"{clock(left)} left", f"loss {loss:.3f}", self.measured]
         return ", ".join(part for part in parts if part)
 
 
