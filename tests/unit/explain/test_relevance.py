@@ -3,11 +3,12 @@
 import pytest
 import torch
 from tests.unit.explain.definition import positive, propagated, relevance_of_pair
-from tests.unit.explain.models import Attention, Pair, Stack, opened, sequence
-from torch import Tensor
+from tests.unit.explain.models import HEADS, WIDTH, Attention, Pair, Stack, opened, sequence
+from torch import Tensor, nn
 
 import regard
-from regard.explain import cross_relevance, head_importance, relevance
+from regard.explain import cross_relevance, head_importance, pooled_relevance, relevance
+from regard.nn import AdditivePooling
 
 
 def matrices(layers: list[Attention], size: tuple[int, int]) -> list[Tensor]:
@@ -50,6 +51,55 @@ def test_relevance_of_an_encoder_decoder_is_the_definition() -> None:
     torch.testing.assert_close(source.weights, to_source[:, [-2]], atol=1e-6, rtol=1e-3)
     torch.testing.assert_close(own.weights, decoder[:, [-2]], atol=1e-6, rtol=1e-3)
     assert float(source.weights.min()) > 0
+
+
+class Pooled(nn.Module):
+    """An encoder whose positions a learned query pools; with `open` the weights of the pooling stay in the graph."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.encoder, self.pooling, self.open = Stack(layers), AdditivePooling(HEADS * WIDTH, heads=2), False
+        self.weights: Tensor | None = None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = self.encoder(hidden)
+        if not self.open:
+            return self.pooling(hidden)
+        score, value = self.pooling.score, hidden.unflatten(-1, (2, -1)).transpose(1, 2)
+        query = self.pooling.query.expand(len(hidden), -1, -1, -1) @ score.query_weight
+        scores = torch.tanh(query + value @ score.key_weight) @ score.weight[:, :, None]
+        self.weights = scores.mT.softmax(-1)
+        self.weights.retain_grad()
+        return (self.weights @ value).transpose(1, 2).flatten(1)
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_relevance_through_a_pooling_is_the_definition(layers: int) -> None:
+    torch.manual_seed(0)
+    model, inputs = Pooled(layers), sequence(11).requires_grad_()
+    with regard.watch(model, keep=True) as seen:
+        output = model(inputs)
+    found = pooled_relevance(seen, output[:, :5].square().sum(-1), pooling="pooling")
+    opened(model)
+    model.open = True
+    model(inputs)[:, :5].square().sum().backward()
+    assert model.weights is not None
+    assert model.weights.grad is not None
+    expected = positive(model.weights, model.weights.grad)
+    stack = [layer for layer in model.modules() if isinstance(layer, Attention)]
+    if layers:
+        expected = expected @ propagated(matrices(stack, (11, 11)))
+    torch.testing.assert_close(found.weights, expected, atol=1e-6, rtol=1e-3)
+    assert found.weights.shape == (2, 1, 11)
+    assert found.exact
+
+
+def test_a_pooling_has_one_query() -> None:
+    model, row = AdditivePooling(6), torch.randn(1, 5, 6, requires_grad=True)
+    with regard.watch(model, keep=True) as seen:
+        output = model(row, regard.Documents([1, 1], [2, 3]))
+    with pytest.raises(ValueError, match="has 2 queries a batch row, and a pooling has one; run rows, not a pack"):
+        pooled_relevance(seen, output.sum(), pooling="")
 
 
 def test_nothing_of_the_model_is_changed() -> None:
