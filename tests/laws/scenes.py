@@ -29,7 +29,7 @@ BESIDE = st.integers(0, 4)
 PREFIX = st.integers(0, 12)
 SEED = st.integers(0, 999)
 UP_TO = [st.integers(0, size) for size in range(12)]
-KIND = st.sampled_from(("causal", "window", "prefix", "lengths", "dense", "strided", "blocks"))
+KIND = st.sampled_from(("causal", "window", "prefix", "global", "lengths", "dense", "strided", "blocks"))
 
 
 def dtype_of(backend: str) -> torch.dtype:
@@ -171,6 +171,16 @@ def leaf(draw: st.DrawFn, scene: Scene, *, dense: bool) -> Meaning:
         case "prefix":
             length = draw(PREFIX)
             return Meaning(lambda: regard.Prefix(length), lambda b, h, i, j: j < scene.origin(b, i) + length)
+        case "global":
+            length = draw(PREFIX)
+
+            def among(b: int, i: int, position: int) -> bool:
+                return position < scene.origin(b, i) + length
+
+            return Meaning(
+                lambda: regard.Global(length),
+                lambda b, h, i, j: among(b, i, j) or among(b, i, scene.stand(b, i)),
+            )
         case "lengths":
             starts = [draw(UP_TO[scene.keys]) for _ in range(scene.batch)]
             lengths = [draw(UP_TO[scene.keys - start]) for start in starts]

@@ -104,6 +104,8 @@ def test_by_hand() -> None:
     assert drawn_by(regard.Window(1), scene) == ["xxx..", ".xxx.", "..xxx"]
     assert drawn_by(regard.Window(0, 2), scene) == [".xxx.", "..xxx", "...xx"]
     assert drawn_by(regard.Prefix(2), scene) == ["xx...", "xx...", "xx..."]
+    assert drawn_by(regard.Global(2), scene) == ["xxxxx", "xx...", "xx..."]
+    assert drawn_by(regard.Window(0) | regard.Global(1), scene) == ["xx...", "x.x..", "x..x."]
     assert drawn_by(regard.Causal() | regard.Prefix(3), scene) == ["xxx..", "xxx..", "xxxx."]
     assert drawn_by(~regard.Lengths([3], start=[1]), scene) == ["x...x", "x...x", "x...x"]
 
@@ -117,6 +119,7 @@ def test_packed_by_hand() -> None:
     assert drawn_by(documents & regard.Causal(), scene) == ["x....", "..x..", "..xx."]
     assert drawn_by(regard.Window(1), scene) == ["xx...", ".xxx.", "..xxx"]
     assert drawn_by(regard.Prefix(1), scene) == ["x....", "xxx..", "xxx.."]
+    assert drawn_by(documents & regard.Global(1), scene) == ["xx...", "..xxx", "..x.."]
     assert drawn_by(documents & regard.Prefix(2), scene) == ["xx...", "..xx.", "..xx."]
 
 

@@ -311,7 +311,7 @@ def test_a_run_that_fails_before_its_first_step_leaves_nothing(folder, tmp_path,
     def fails(*_):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("regard.tasks.translation.application.fit", fails)
+    monkeypatch.setattr("regard.tasks.application.fit", fails)
     with pytest.raises(OSError, match="the disk is full"):
         train(tiny(folder), tmp_path / "runs" / "run")
     assert list((tmp_path / "runs").iterdir()) == []

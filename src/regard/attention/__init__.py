@@ -3,7 +3,7 @@
 from regard.attention.api import Plan, attend, observe, plan, scaled_dot_product_attention
 from regard.attention.decode import decode
 from regard.attention.location import LocalPosition, LocationAware
-from regard.attention.masks import Blocks, Causal, Dense, Mask, Prefix, Strided, Window
+from regard.attention.masks import Blocks, Causal, Dense, Global, Mask, Prefix, Strided, Window
 from regard.attention.networks import Network, RelativeKeys
 from regard.attention.normalizers import (
     Entmax,
@@ -56,6 +56,7 @@ __all__ = [
     "Entropy",
     "Gaussian",
     "General",
+    "Global",
     "Grid",
     "Hard",
     "Kernel",

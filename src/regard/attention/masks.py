@@ -239,6 +239,28 @@ class Prefix(Mask):
 
 
 @dataclass(frozen=True)
+class Global(Mask):
+    """The first `length` positions (of each document, where documents are packed) see all keys and are seen by all.
+
+    `Window(256) | Global(1)` is the pattern of Longformer (Beltagy et al. 2020): what a window leaves apart meets there.
+    """
+
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.length < 0:
+            raise ValueError(f"Global needs a length >= 0, got {self.length}")
+
+    def allowed(self, place: Place) -> Bool[Tensor, "rows heads queries keys"]:
+        end = (place.origin + self.length).unsqueeze(-1)
+        return (place.key_index < end) | (place.stand.unsqueeze(-1) < end)
+
+    def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"]:
+        end = place.origin + self.length
+        return interval(torch.zeros_like(end), torch.where(place.stand < end, place.keys, end), place)
+
+
+@dataclass(frozen=True)
 class Strided(Mask):
     """A query sees every `stride`-th key counted from its own place, before and after it.
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from regard.cli.searching import add_search_flags, search_options
-from regard.data.lines import read_lines
+from regard.data.lines import lines, read_lines
 from regard.tasks.registry import open_run
 
 
@@ -19,11 +19,12 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("model", help="a run directory")
     parser.add_argument("input", nargs="*", help="inputs; none: the lines of --file or of standard input")
     parser.add_argument("--file", type=Path, action="append", default=[], help="a text file, a line an input")
+    parser.add_argument("--whole", action="store_true", help="all of a file is one input, such as a document")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: input, outputs and their scores")
     add_search_flags(parser)
     options = parser.parse_args(arguments)
     application, directory = open_run(options.model)
-    texts = [*options.input, *(line for path in options.file for line in read_lines(path))]
+    texts = [*options.input, *(text for path in options.file for text in _texts(path, whole=options.whole))]
     if not options.input and not options.file:
         if sys.stdin.isatty():
             print("reading standard input, a line an input; end with Ctrl-D", file=sys.stderr)
@@ -38,3 +39,8 @@ def run(arguments: list[str]) -> int:
         else:
             print("\n".join(output.ranked for output in outputs))
     return 0
+
+
+def _texts(path: Path, *, whole: bool) -> list[str]:
+    """The inputs in a file: its lines, or all of it."""
+    return ["\n".join(lines(path))] if whole else read_lines(path)

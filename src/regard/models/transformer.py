@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from regard.attention.api import plan
-from regard.attention.masks import Causal, Mask
+from regard.attention.masks import Causal, Global, Mask, Window
 from regard.attention.padding import Documents, Lengths
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.blocks import BlockCache, DecoderBlock, EncoderBlock, FeedForward
@@ -34,6 +34,8 @@ class Layers:
     norm: Norm = "pre"
     positions: Positions = "sinusoidal"
     longest: int = 1024  # positions that "learned" has
+    window: int | None = None  # keys that an encoder's query sees to either side; all when None
+    global_tokens: int = 1  # beside a window: the first tokens, which see all and are seen by all
     backend: str = "auto"
 
     def attention(self, *, cross: bool = False) -> MultiHeadAttention:
@@ -83,7 +85,7 @@ class Embedding(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`layers` blocks of self-attention over the whole input."""
+    """`layers` blocks of self-attention over the whole input, or over a window of it and its first tokens."""
 
     def __init__(self, embedding: Embedding, shape: Layers) -> None:
         super().__init__()
@@ -93,13 +95,15 @@ class Encoder(nn.Module):
             for _ in range(shape.layers)
         )
         self.norm = nn.LayerNorm(shape.dim) if shape.norm == "pre" else nn.Identity()
+        self.pattern = None if shape.window is None else Window(shape.window) | Global(shape.global_tokens)
 
     def forward(
         self, tokens: Int[Tensor, "batch length"], lengths: Int[Tensor, " sequences"], *, packed: bool = False
     ) -> Float[Tensor, "batch length dim"]:
         """Encode sequences of `lengths` tokens: each in a row, padded on the right; or packed, end to end in one."""
-        mask = Documents(lengths) if packed else Lengths(lengths)
-        hidden = self.embedding(tokens, mask.positions(tokens.shape[1]) if isinstance(mask, Documents) else 0)
+        own = Documents(lengths) if packed else Lengths(lengths)
+        hidden = self.embedding(tokens, own.positions(tokens.shape[1]) if isinstance(own, Documents) else 0)
+        mask: Mask = own if self.pattern is None else own & self.pattern
         for layer in self.layers:
             hidden = layer(hidden, mask=mask)
         return self.norm(hidden)

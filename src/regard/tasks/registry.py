@@ -13,7 +13,11 @@ from types import ModuleType
 
 from regard.training.run import RunDirectory
 
-TASKS = {"translation": "regard.tasks.translation", "sentiment": "regard.tasks.sentiment"}
+TASKS = {
+    "translation": "regard.tasks.translation",
+    "summarization": "regard.tasks.summarization",
+    "sentiment": "regard.tasks.sentiment",
+}
 
 
 def task(name: str) -> ModuleType:

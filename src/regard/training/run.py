@@ -1,7 +1,7 @@
 """A run directory: everything that one training leaves, and nothing that is executed when it is read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -114,6 +114,11 @@ class RunDirectory:
                 f"regard {_version()} reads `version: {FORMAT}`: train again, or use the regard that wrote it"
             )
         return config
+
+    def save_labels(self, labels: Sequence[str]) -> None:
+        """Writes `labels.json`, whole or not at all."""
+        with atomic_write(self.labels_path) as file:
+            file.write(json.dumps(list(labels), ensure_ascii=False, indent=0).encode())
 
     def read_labels(self) -> list[str]:
         """The classes that the run tells apart, in the order of its model's outputs.

@@ -38,6 +38,8 @@ def test_window_counts_keys(sizes: tuple[int, ...]) -> None:
 def test_prefix_counts_keys() -> None:
     with refuses(ValueError, "Prefix needs a length >= 0, got -2"):
         regard.Prefix(-2)
+    with refuses(ValueError, "Global needs a length >= 0, got -1"):
+        regard.Global(-1)
 
 
 def test_lengths_are_counts() -> None:

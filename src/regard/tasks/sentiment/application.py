@@ -1,17 +1,14 @@
 """What the command line does with text classification: train, resume, load."""
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from regard.data.labelled import LabelledText, read_labelled
 from regard.data.tokenizer import Tokenizer
+from regard.tasks.application import begin, recipe_in
 from regard.tasks.sentiment.recipe import Recipe
 from regard.tasks.sentiment.text_classifier import Classification, TextClassifier
 from regard.training import RunDirectory, fit
-from regard.training.files import atomic_write
-from regard.training.recipe import recipe_of, recipe_values
 
 
 def read(recipe: Recipe, name: str) -> LabelledText:
@@ -35,22 +32,17 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
         texts.texts, vocabulary=cut.vocabulary, lowercase=cut.lowercase, characters=cut.characters
     )
     task = Classification(recipe, tokenizer, classes, texts, validation)
-    run = RunDirectory.create(path, {"task": "sentiment", **recipe_values(recipe)})
-    try:
+
+    def save(run: RunDirectory) -> None:
         tokenizer.save(run.tokenizer_path)
-        with atomic_write(run.labels_path) as file:
-            file.write(json.dumps(classes, ensure_ascii=False, indent=0).encode())
-        fit(task, recipe.training, run)
-    except BaseException:
-        if not run.checkpoint_path.exists():  # stopped before its first step: there is nothing to resume
-            shutil.rmtree(run.path)
-        raise
-    return run
+        run.save_labels(classes)
+
+    return begin(path, "sentiment", recipe, task, save)
 
 
 def resume(run: RunDirectory) -> RunDirectory:
     """Go on where the run was when it was stopped."""
-    recipe = recipe_in(run)
+    recipe = recipe_in(run, Recipe)
     texts, validation = read(recipe, recipe.files.train), read(recipe, recipe.files.validation)
     task = Classification(recipe, Tokenizer.load(run.tokenizer_path), run.read_labels(), texts, validation)
     fit(task, recipe.training, run, resume=True)
@@ -59,11 +51,4 @@ def resume(run: RunDirectory) -> RunDirectory:
 
 def load(run: RunDirectory) -> TextClassifier:
     """The classifier of a run."""
-    return TextClassifier.load(run, recipe_in(run))
-
-
-def recipe_in(run: RunDirectory) -> Recipe:
-    """The recipe that a run was made by."""
-    values = run.read_config()
-    values.pop("task", None)
-    return recipe_of(Recipe, values, str(run.config_path))
+    return TextClassifier.load(run, recipe_in(run, Recipe))

@@ -2,6 +2,7 @@
 
 from regard.tasks.translation.application import load, read, resume, train
 from regard.tasks.translation.recipe import Recipe
-from regard.tasks.translation.translator import Output, Translation, Translator
+from regard.tasks.translation.translator import Translation, Translator
+from regard.tasks.writing import Output
 
 __all__ = ["Output", "Recipe", "Translation", "Translator", "load", "read", "resume", "train"]

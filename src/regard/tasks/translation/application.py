@@ -1,15 +1,14 @@
 """What the command line does with translation: train, resume, load."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from regard.data.parallel import ParallelText, read_parallel
 from regard.data.tokenizer import Tokenizers
+from regard.tasks.application import begin, recipe_in
 from regard.tasks.translation.recipe import Recipe
 from regard.tasks.translation.translator import Translation, Translator
 from regard.training import RunDirectory, fit
-from regard.training.recipe import recipe_of, recipe_values
 
 
 def read(recipe: Recipe, name: str) -> ParallelText:
@@ -31,20 +30,12 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
         characters=cut.characters,
     )
     task = Translation(recipe, tokenizers, pairs, validation)
-    run = RunDirectory.create(path, {"task": "translation", **recipe_values(recipe)})
-    try:
-        tokenizers.save(run.tokenizer_path)
-        fit(task, recipe.training, run)
-    except BaseException:
-        if not run.checkpoint_path.exists():  # stopped before its first step: there is nothing to resume
-            shutil.rmtree(run.path)
-        raise
-    return run
+    return begin(path, "translation", recipe, task, lambda run: tokenizers.save(run.tokenizer_path))
 
 
 def resume(run: RunDirectory) -> RunDirectory:
     """Go on where the run was when it was stopped."""
-    recipe = recipe_in(run)
+    recipe = recipe_in(run, Recipe)
     tokenizers = Tokenizers.load(run.tokenizer_path)
     task = Translation(recipe, tokenizers, read(recipe, recipe.files.train), read(recipe, recipe.files.validation))
     fit(task, recipe.training, run, resume=True)
@@ -53,11 +44,4 @@ def resume(run: RunDirectory) -> RunDirectory:
 
 def load(run: RunDirectory) -> Translator:
     """The translator of a run."""
-    return Translator.load(run, recipe_in(run))
-
-
-def recipe_in(run: RunDirectory) -> Recipe:
-    """The recipe that a run was made by."""
-    values = run.read_config()
-    values.pop("task", None)
-    return recipe_of(Recipe, values, str(run.config_path))
+    return Translator.load(run, recipe_in(run, Recipe))
