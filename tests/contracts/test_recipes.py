@@ -1,5 +1,6 @@
 """Every recipe in recipes/ is one that its task understands; the tiny one is trained."""
 
+import json
 from itertools import product
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def test_the_recipes_are_these() -> None:
     assert [name_of(path) for path in RECIPES] == [
         "sentiment/sst2.yaml",
         "sentiment/tiny.yaml",
+        "summarization/dialogsum.yaml",
+        "summarization/tiny.yaml",
         "translation/multi30k.yaml",
         "translation/multi30k_150_minutes.yaml",
         "translation/multi30k_recurrent.yaml",
@@ -84,6 +87,22 @@ def test_the_tiny_translation_recipe_is_trained(tmp_path: Path, monkeypatch: pyt
     found = translation.load(run).evaluate()
     assert len(found.outputs) == 16
     assert found.scores[0].name == "BLEU"
+
+
+def test_the_tiny_summarization_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
+    rows = [
+        json.dumps({"document": f"It was {word}. A {thing} came.\nWe {verb} it.", "summary": f"We {verb} a {word} {thing}."})
+        for thing, word, verb in product(("dog", "song", "train"), ("late", "loud", "new"), ("saw", "heard"))
+    ]
+    for name, part in {"train": rows * 4, "val": rows[::3], "test": rows[1::3]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{row}\n" for row in part), encoding="utf-8")
+    summarization = task("summarization")
+    run = summarization.train(read(FOLDER / "summarization" / "tiny.yaml", tmp_path), tmp_path / "run")
+    epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+    assert len(summarization.load(run).evaluate().outputs) == 6
 
 
 def test_the_tiny_sentiment_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

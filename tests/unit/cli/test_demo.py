@@ -51,7 +51,7 @@ def test_the_whole_road_of_sentiment(regard, tmp_path, monkeypatch):
 
 def test_a_task_that_is_not_there(regard, tmp_path):
     told = regard("demo", "cooking", "--run", tmp_path / "run").told("demo")
-    assert told.startswith("there is no task 'cooking'; the tasks are: translation, sentiment")
+    assert told.startswith("there is no task 'cooking'; the tasks are: translation, summarization, sentiment")
 
 
 def test_a_run_that_is_there_keeps_its_data(regard, tmp_path):
