@@ -93,8 +93,8 @@ def test_the_tiny_summarization_recipe_is_trained(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
     rows = [
-        json.dumps({"document": f"It was {word}. A {thing} came.\nWe {verb} it.", "summary": f"We {verb} a {word} {thing}."})
-        for thing, word, verb in product(("dog", "song", "train"), ("late", "loud", "new"), ("saw", "heard"))
+        json.dumps({"document": f"A {how} {thing} came.\nWe {did} it.", "summary": f"We {did} a {how} {thing}."})
+        for thing, how, did in product(("dog", "song", "train"), ("late", "loud", "new"), ("saw", "heard"))
     ]
     for name, part in {"train": rows * 4, "val": rows[::3], "test": rows[1::3]}.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(f"{row}\n" for row in part), encoding="utf-8")

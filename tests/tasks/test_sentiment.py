@@ -38,9 +38,14 @@ def tiny(folder: Path, architecture: str = "transformer", **options) -> Recipe:
         "model": Model(architecture=architecture, dim=32, layers=1, heads=2, feed_forward=64, hidden=32, dropout=0.0),
         "batch_tokens": 128,
         "training": TrainingOptions(
-            epochs=60, learning_rate=1e-2, warmup_steps=10, validate_every=60, average=0, device="cpu",
+            epochs=60,
+            learning_rate=1e-2,
+            warmup_steps=10,
+            validate_every=60,
+            average=0,
+            device="cpu",
             precision="float32",
-        ),  # fmt: skip
+        ),
         **options,
     }
     return Recipe(data=str(folder), **settings)
@@ -210,12 +215,15 @@ def test_labels_that_are_none(folder, tmp_path, text, message):
         load(run)
 
 
+def pieces(*texts: str) -> list[Piece]:
+    """Pieces by their texts; a space before one starts a word."""
+    return [Piece(text=text.removeprefix(" "), starts=text.startswith(" ")) for text in texts]
+
+
 def test_pieces_are_put_together_to_words():
-    pieces = [Piece(text=text, starts=starts) for text, starts in
-              (("do", True), ("n", False), ("'", False), ("t", False), (",", False), ("go", True), ("!", False))]  # fmt: skip
     shares = [0.05, 0.05, 0.1, 0.1, 0.15, 0.04, 0.5, 0.01]
-    assert strongest(pieces, shares) == (("!", 0.5), ("don't", pytest.approx(0.3)), (",", 0.15))
+    found = strongest(pieces(" do", "n", "'", "t", ",", " go", "!"), shares)
+    assert found == (("!", 0.5), ("don't", pytest.approx(0.3)), (",", 0.15))
     assert strongest([], []) == ()
-    pieces = [Piece(text=text, starts=starts) for text, starts in
-              (("␣", True), ("(", False), ("a", False), ("b", False), ("␣", True), ("c", False))]  # fmt: skip
-    assert strongest(pieces, [0.1, 0.1, 0.2, 0.1, 0.2, 0.3]) == (("c", 0.5), ("ab", pytest.approx(0.3)), ("(", 0.2))
+    found = strongest(pieces(" ␣", "(", "a", "b", " ␣", "c"), [0.1, 0.1, 0.2, 0.1, 0.2, 0.3])
+    assert found == (("c", 0.5), ("ab", pytest.approx(0.3)), ("(", 0.2))

@@ -36,9 +36,14 @@ def tiny(folder: Path, **options) -> Recipe:
         "label_smoothing": 0.0,
         "decoding": Beam(width=3, max_length=29),
         "training": TrainingOptions(
-            epochs=80, learning_rate=1e-2, warmup_steps=10, validate_every=80, average=0, device="cpu",
+            epochs=80,
+            learning_rate=1e-2,
+            warmup_steps=10,
+            validate_every=80,
+            average=0,
+            device="cpu",
             precision="float32",
-        ),  # fmt: skip
+        ),
         **options,
     }
     return Recipe(data=str(folder), **settings)
@@ -113,7 +118,7 @@ def test_a_document_of_any_length_up_to_the_limit(trained):
     long = "A dog ran. " * 700
     assert len(trained.predict([long])[0]) == 1
     short = Summarizer(trained.model, trained.tokenizers, replace(trained.recipe, longest=50))
-    with pytest.raises(ValueError, match=r"document 2 has [\d,]+ tokens, END included, and at most 50 are read: cut it"):
+    with pytest.raises(ValueError, match=r"document 2 has [\d,]+ tokens, END included, and at most 50 are read"):
         short.predict(["A dog.", long])
     with pytest.raises(ValueError, match="the document has"):
         short.look(long)
@@ -166,7 +171,7 @@ def test_recipes_that_make_no_sense(tmp_path, options, message):
 
 
 def test_documents_that_are_too_long_are_found_before_training(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"train.jsonl: document 1 has \d+ tokens, END included, and at most 5 are read"):
+    with pytest.raises(ValueError, match=r"train.jsonl: document 1 has \d+ tokens, END included, and at most 5 "):
         train(tiny(folder, longest=5), tmp_path / "run")
     with pytest.raises(ValueError, match=r"\(tokens is the recipe's batch_tokens\)"):
         train(tiny(folder, batch_tokens=7), tmp_path / "run")

@@ -242,7 +242,7 @@ class Prefix(Mask):
 class Global(Mask):
     """The first `length` positions (of each document, where documents are packed) see all keys and are seen by all.
 
-    `Window(256) | Global(1)` is the pattern of Longformer (Beltagy et al. 2020): what a window leaves apart meets there.
+    `Window(256) | Global(1)` is the pattern of Longformer (Beltagy et al. 2020): what windows leave apart meets there.
     """
 
     length: int

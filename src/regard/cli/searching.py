@@ -24,7 +24,9 @@ _FLAGS = {
 
 def add_search_flags(parser: argparse.ArgumentParser) -> None:
     """Add `--search` and the options of every kind of search."""
-    group = parser.add_argument_group("search", "of models that write: how to search; what is not given is as in the model's recipe")
+    group = parser.add_argument_group(
+        "search", "of models that write: how to search; what is not given is as in the model's recipe"
+    )
     group.add_argument("--search", choices=list(_KINDS), help="default: beam")
     for name, (kind, text) in _FLAGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, dest=name, help=text)

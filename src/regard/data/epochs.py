@@ -37,9 +37,7 @@ class EpochBatches(ABC, Generic[B]):
         seed: of the order.
     """
 
-    def __init__(
-        self, lengths: Int[Tensor, " items"], *, keys: Int[Tensor, " items"], tokens: int, seed: int
-    ) -> None:
+    def __init__(self, lengths: Int[Tensor, " items"], *, keys: Int[Tensor, " items"], tokens: int, seed: int) -> None:
         self.tokens, self.seed = tokens, seed
         self._keys = keys
         self._cuts = cut(lengths.sort().values.tolist(), tokens)

@@ -53,7 +53,7 @@ def read_labelled(
 
     * `train.csv`, `train.tsv`: a header that names the columns `text` and `label`; fields of CSV stand in quotes where
       they hold commas, quotes or lines, those of TSV as they are;
-    * `train.jsonl`: an object a line, `{"text": "...", "label": "..."}`; labels may be numbers, or lists with `several`;
+    * `train.jsonl`: an object a line, `{"text": "...", "label": "..."}`; also numbers, and lists with `several`;
     * `train.txt`, or `train` without an ending: `label text` a line;
     * a folder `train` with a folder a label, a text a file (`train/positive/1.txt`).
 

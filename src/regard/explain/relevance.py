@@ -80,7 +80,9 @@ def pooled_relevance(
     maps = _maps(seen, [*others, *layers_of(seen, pooling)], target)
     last = maps.pop(pooling)
     if last.queries != 1:
-        raise ValueError(f"{pooling} has {last.queries} queries a batch row, and a pooling has one; run rows, not a pack")
+        raise ValueError(
+            f"{pooling} has {last.queries} queries a batch row, and a pooling has one; run rows, not a pack"
+        )
     if maps:
         _square(maps)
     row = last.pull(one_hot((0,), last.batch, 1, last.like))

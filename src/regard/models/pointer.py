@@ -33,7 +33,7 @@ class Written:
 
 
 class Copying(nn.Module):
-    """One head of attention to the source whose weights are the probabilities of copying, and the gate between both ways.
+    """A head of attention to the source whose weights are the probabilities of copying, and the gate between both ways.
 
     `a = softmax(W_q h (W_k m)' / sqrt(d))`, and the gate `sigmoid(w . [h, a m] + b)` is the probability of writing.
     """
@@ -97,7 +97,7 @@ class PointerTransformer(Transformer):
         *,
         target_out: Int[Tensor, "rows target"],
     ) -> Written:
-        """Teacher forcing: the log-probability of every token of `target_out`, the batch padded or packed as in `forward`."""
+        """Teacher forcing: the log-probability of each token of `target_out`; padded, or packed as in `forward`."""
         if target_lengths is None:
             memory, mask, documents = self.encoder(source, source_lengths), Lengths(source_lengths), None
             pairs: Mask = mask
@@ -115,9 +115,7 @@ class PointerTransformer(Transformer):
         )
         # What the positions before gave each word of the source; of packed pairs others gave it nothing.
         before = weights.cumsum(1) - weights
-        return Written(
-            log_probability=chosen, mean=mean.view_as(gate), coverage=torch.minimum(weights, before).sum(-1)
-        )
+        return Written(log_probability=chosen, mean=mean.view_as(gate), coverage=torch.minimum(weights, before).sum(-1))
 
     def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> PointerState:
         """Read the source, and be ready to decode."""

@@ -21,8 +21,8 @@ class RunDirectory:
     """The files of one run, by name.
 
     `config.yaml` (resolved options), `weights.safetensors` (all that predict, look and serve read),
-    `tokenizer.json` and, of what classifies, `labels.json` beside it, `metrics.jsonl`, `loss.png`, `metric.png`, `train.log`, `resume.ckpt` (read by `resume`
-    alone), `epochs/epoch-NNN.safetensors` (the last ones, for the average).
+    `tokenizer.json` and, of what classifies, `labels.json` beside it, `metrics.jsonl`, `loss.png`, `metric.png`,
+    `train.log`, `resume.ckpt` (read by `resume` alone), `epochs/epoch-NNN.safetensors` (the last, for the average).
     """
 
     path: Path
@@ -133,7 +133,9 @@ class RunDirectory:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.labels_path} is damaged ({error}): take it from a copy of the run") from None
         if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
-            raise ValueError(f"{self.labels_path} is damaged (it must be a list of texts): take it from a copy of the run")
+            raise ValueError(
+                f"{self.labels_path} is damaged: it must be a list of texts; take it from a copy of the run"
+            )
         return labels
 
     def save_weights(self, model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""The commands on a model that writes nothing: labels and probabilities out, metrics and pictures, no flags of search."""
+"""The commands on a model that writes nothing: labels and probabilities, metrics and pictures, no flags of search."""
 
 import json
 

@@ -66,7 +66,8 @@ def test_names_of_columns_and_numbers_for_labels(tmp_path: Path) -> None:
 
 def test_several_labels(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_bytes(lines("text,label", 'one,"b, a"', "two,", "three,a"))
-    (tmp_path / "val.jsonl").write_bytes(lines('{"text": "one", "label": ["b", 3, "b"]}', '{"text": "two", "label": []}'))
+    rows = ('{"text": "one", "label": ["b", 3, "b"]}', '{"text": "two", "label": []}')
+    (tmp_path / "val.jsonl").write_bytes(lines(*rows))
     (tmp_path / "test.txt").write_bytes(lines("a,b one", "a two words"))
     assert read_labelled(tmp_path, "train", several=True).labels == [("b", "a"), (), ("a",)]
     assert read_labelled(tmp_path, "val", several=True).labels == [("b", "3"), ()]

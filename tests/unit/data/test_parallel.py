@@ -162,7 +162,8 @@ def test_several_formats_match(tmp_path: Path) -> None:
 
 
 def test_nothing_matches(tmp_path: Path) -> None:
-    refuses(tmp_path, "no 'train': looked for train.en with train.de, train.csv, train.tsv and train.jsonl", "holds nothing")
+    looked = "no 'train': looked for train.en with train.de, train.csv, train.tsv and train.jsonl"
+    refuses(tmp_path, looked, "holds nothing")
     write(tmp_path, trian__en=b"a\n", trian__de=b"b\n", notes=b"")
     refuses(tmp_path, "holds notes, trian.de, trian.en; did you mean trian.en, trian.de?")
     write(tmp_path, train__en=b"a\n")

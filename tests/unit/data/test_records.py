@@ -82,7 +82,10 @@ def test_files_are_found_by_name_and_read_by_ending(tmp_path: Path) -> None:
     [
         (b"text,lable\na,b\n", ["no column 'label'", "columns text, lable", "did you mean 'lable'?"]),
         (b"text,label,text\na,b,c\n", ["more than one column 'text'"]),
-        (b"text,label\na,b,c\n", ["line 2 has 3 fields, but the header has 2 (text, label): fields are divided by commas"]),
+        (
+            b"text,label\na,b,c\n",
+            ["line 2 has 3 fields, but the header has 2 (text, label): fields"],
+        ),
         (b'text,label\na,b\n"a"b,c\n', ["line 3 is not CSV", "a quote in it is doubled"]),
         (b'text,label\na,b\n"never closed,c\nd,e\n', ["line 3 is not CSV"]),
         (b"text,label\n", ["has a header and no records"]),

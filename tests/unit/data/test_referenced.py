@@ -25,10 +25,8 @@ def test_several_references_are_a_list_or_numbered(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert found.sources == DOCUMENTS
     assert found.references == REFERENCES
-    write_json(
-        tmp_path,
-        [{"document": d, "summary2": b, "summary1": a, "x": 1} for d, (a, b) in zip(DOCUMENTS, REFERENCES, strict=True)],
-    )
+    rows = zip(DOCUMENTS, REFERENCES, strict=True)
+    write_json(tmp_path, [{"document": d, "summary2": b, "summary1": a, "x": 1} for d, (a, b) in rows])
     assert read(tmp_path) == found
     pairs = found.pairs()
     assert len(found) == 2

@@ -60,7 +60,7 @@ def test_sums_are_float32_and_gradients_return_in_their_type(dtype: torch.dtype)
     assert cast.dtype == torch.float32
 
 
-def test_shapes_that_do_not_fit() -> None:
+def test_shapes_that_do_not_fit(unchecked: None) -> None:
     message = "expected hidden (rows, dim), weight (vocabulary, dim) and target (rows,), got (2, 3), (5, 4) and (2,)"
     with pytest.raises(ValueError, match=re.escape(message)):
         linear_log_probability(torch.zeros(2, 3), torch.zeros(5, 4), torch.zeros(2, dtype=torch.int64))

@@ -41,7 +41,7 @@ def test_by_hand() -> None:
     found = metrics.evaluation(probabilities, [(0,), (0,), (0,), (1,)], ["a", "b", "c"], list("abaa"), several=False)
     values = {score.name: score.value for score in found.scores}
     assert values["accuracy"] == 50
-    assert values["macro F1"] == pytest.approx((200 * 2 / 6 + 0) / 2)  # of a: 2 of 3 found, 3 true; of b: none; not of c
+    assert values["macro F1"] == pytest.approx((200 * 2 / 6 + 0) / 2)  # a: 2 of 3 found and 3 true; b: none; not c
     assert values["calibration error"] == pytest.approx(100 * (0.2 + 0.7 + 0.5 + 0.6) / 4)
     assert "mean of 2 classes" in str(found.scores[1])
     assert [line.split() for line in found.table.splitlines()] == [

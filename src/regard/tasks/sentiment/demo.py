@@ -42,7 +42,7 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
 
 
 def report(classifier: TextClassifier) -> None:
-    """Print how well it does on reviews that it has never seen, and whether its strongest words are those that decide."""
+    """Print how well it does on reviews never seen, and how often its strongest word is one that decides."""
     found = classifier.evaluate()
     print(f"\nright on {len(found.outputs):,} held-out reviews: {found.scores[0].value:.2f}%")
     pointed = {"pooling": 0, "attention times gradient": 0}

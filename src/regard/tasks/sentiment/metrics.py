@@ -1,4 +1,4 @@
-"""The metrics of classification: accuracy, F1, the confusion of classes, and whether probabilities mean what they say."""
+"""The metrics of classification: accuracy, F1, confusions, and whether probabilities mean what they say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def by_class(found: Chosen, true: Chosen) -> list[OfClass]:
 
 
 def macro_f1(found: Chosen, true: Chosen) -> float:
-    """The mean F1 of the classes, in percent; of those that no text has and none was found to have, nothing is known."""
+    """The mean F1 of the classes, in percent; a class that no text has and none was found to have is left out."""
     rows = [row for row in by_class(found, true) if row.count or row.found]
     return sum(row.f1 for row in rows) / max(len(rows), 1)
 
@@ -109,8 +109,9 @@ def evaluation(
         confidence, right = probabilities.amax(-1), (found & true).any(-1)
     bins, error = calibration(confidence, right)
     counted = [row for row in rows if row.count or row.found]
+    right_is = "all labels" if several else "the label"
     scores = [
-        Score(name="accuracy", value=accuracy(found, true), signature=f"of {len(labels)} texts, all labels right, in %"),
+        Score(name="accuracy", value=accuracy(found, true), signature=f"{right_is} right, {len(labels)} texts, in %"),
         Score(name="macro F1", value=macro_f1(found, true), signature=f"mean of {len(counted)} classes, in %"),
         Score(name="calibration error", value=error, signature=f"expected, {BINS} bins of confidence, in %"),
     ]
@@ -125,7 +126,6 @@ def _table(classes: Sequence[str], rows: Sequence[OfClass]) -> str:
     lines = [f"{'class':<{wide}}  precision  recall      F1   texts   found"]
     for name, row in zip(classes, rows, strict=True):
         note = "" if row.count else "   no text of it here"
-        lines.append(
-            f"{name:<{wide}}  {row.precision:9.2f}  {row.recall:6.2f}  {row.f1:6.2f}  {row.count:6}  {row.found:6}{note}"
-        )
+        percent = f"{row.precision:9.2f}  {row.recall:6.2f}  {row.f1:6.2f}"
+        lines.append(f"{name:<{wide}}  {percent}  {row.count:6}  {row.found:6}{note}")
     return "\n".join(lines)

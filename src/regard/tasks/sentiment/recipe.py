@@ -20,7 +20,7 @@ class Files:
         text: The column or key of the text (CSV, TSV, JSONL).
         label: The column or key of its label.
         several: A text may have several labels, or none: divided by commas, or a list in JSON.
-        train: Name of the training texts (train.csv, train.tsv, train.jsonl, train.txt, or a folder with a folder a label).
+        train: Name of the training texts (train.csv, train.tsv, train.jsonl, train.txt, or a folder a label in train).
         validation: Name of the validation texts.
         test: Name of the test texts, which only `regard evaluate` reads.
     """

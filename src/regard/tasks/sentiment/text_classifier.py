@@ -190,7 +190,12 @@ class Classification:
     unit = "texts"
 
     def __init__(
-        self, recipe: Recipe, tokenizer: Tokenizer, classes: Sequence[str], train: LabelledText, validation: LabelledText
+        self,
+        recipe: Recipe,
+        tokenizer: Tokenizer,
+        classes: Sequence[str],
+        train: LabelledText,
+        validation: LabelledText,
     ) -> None:
         self.recipe, self.tokenizer, self.classes = recipe, tokenizer, list(classes)
         self.metric = recipe.metric
@@ -243,7 +248,8 @@ class Classification:
         if not self.recipe.files.several:
             return functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
         wanted = labels * (1.0 - smoothing) + smoothing / 2
-        return functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights, reduction="none").sum(-1).mean()
+        total = functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights, reduction="sum")
+        return total / len(labels)
 
     def validate(self) -> dict[str, float]:
         """Cross-entropy without smoothing, in nats a text, accuracy and macro F1 in percent."""

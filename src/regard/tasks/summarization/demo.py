@@ -29,7 +29,7 @@ def write_data(folder: Path, *, examples: int = EXAMPLES) -> list[str]:
 
 
 def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
-    """How the demo trains: two and two layers of width 64, a vocabulary too small for names, two minutes on two cores."""
+    """How the demo trains: 2+2 layers of width 64, a vocabulary too small for names, about two minutes on two cores."""
     return Recipe(
         data=str(folder),
         files=Files(source="record", target="headline", validation="validation"),
@@ -49,9 +49,7 @@ def report(summarizer: Summarizer) -> None:
     found = summarizer.evaluate()
     values = {score.name: score.value for score in found.scores}
     exact = sum(output == event.headline for output, event in zip(found.outputs, some, strict=True))
-    names = sum(
-        all(name in output for name in event.names) for output, event in zip(found.outputs, some, strict=True)
-    )
+    names = sum(all(name in output for name in event.names) for output, event in zip(found.outputs, some, strict=True))
     print(f"\nheadlines right to the letter, of {len(some)} with names never seen: {100 * exact / len(some):.1f}%")
     print(f"all names right: {100 * names / len(some):.1f}%")
     print(f"ROUGE-L {values['ROUGE-L']:.1f}, of the first sentences {values['ROUGE-L of the lead']:.1f}")

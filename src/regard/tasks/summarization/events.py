@@ -5,7 +5,7 @@ what it has learned to write gets them wrong. Records hold more than their headl
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -43,8 +43,8 @@ def generate(count: int, *, seed: int, split: Split = "train") -> list[Event]:
 def _name(chance: Random, *, test: bool) -> str:
     """A word that no one has heard of; one in five of them is for the test alone, by its hash."""
     while True:
-        syllables = [chance.choice(_STARTS) + chance.choice(_VOWELS) for _ in range(chance.choice((1, 2, 2)))]
-        name = ("".join(syllables) + chance.choice(_STARTS).lower() + chance.choice(_VOWELS) + chance.choice(_ENDS)).title()
+        syllables = [chance.choice(_STARTS) + chance.choice(_VOWELS) for _ in range(chance.choice((2, 3, 3)))]
+        name = ("".join(syllables) + chance.choice(_ENDS)).title()
         if (hashlib.sha256(name.encode()).digest()[0] % 5 == 0) == test:
             return name
 
@@ -52,7 +52,7 @@ def _name(chance: Random, *, test: bool) -> str:
 Namer = Callable[[], str]
 
 
-def _event(chance: Random, fields: dict[str, object], headline: str, names: tuple[str, ...]) -> Event:
+def _event(chance: Random, fields: Mapping[str, object], headline: str, names: tuple[str, ...]) -> Event:
     """The fields in any order, each a sentence."""
     lines = [f"{name}: {value}." for name, value in fields.items()]
     chance.shuffle(lines)

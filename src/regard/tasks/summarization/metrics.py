@@ -1,9 +1,10 @@
-"""The metrics of summarization: ROUGE by rouge-score (Lin 2004), and how much of a summary is the document's own words."""
+"""The metrics of summarization: ROUGE (Lin 2004) by rouge-score, and how much of a summary is the document's words."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import takewhile
 
 from regard.tasks.evaluation import Score
 
@@ -64,9 +65,9 @@ def novelty(outputs: Sequence[str], documents: Sequence[str], n: int) -> float:
 
 
 def copied(outputs: Sequence[str], documents: Sequence[str]) -> tuple[float, float]:
-    """Coverage, the percentage of words that stand in spans copied from the document, and the mean length of those spans.
+    """Coverage, the percentage of words that stand in spans copied from the document, and those spans' mean length.
 
-    A span is the longest run of words of the output, from left to right, that the document has too (Grusky et al. 2018).
+    A span is the longest run of the output's words, from left to right, that the document has too (Grusky et al. 2018).
     """
     inside = words = spans = 0
     for output, document in zip(outputs, documents, strict=True):
@@ -85,10 +86,8 @@ def copied(outputs: Sequence[str], documents: Sequence[str]) -> tuple[float, flo
 
 def _run(written: Sequence[str], at: int, source: Sequence[str], place: int) -> int:
     """How many words are the same from here on."""
-    length = 0
-    while at + length < len(written) and place + length < len(source) and written[at + length] == source[place + length]:
-        length += 1
-    return length
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(written[at:], source[place:], strict=False))
+    return sum(1 for _ in same)
 
 
 def _words(text: str) -> list[str]:
@@ -100,10 +99,8 @@ def _ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(words[at : at + n]) for at in range(len(words) - n + 1))
 
 
-def all_scores(
-    outputs: Sequence[str], references: References, documents: Sequence[str], *, lead: int
-) -> list[Score]:
-    """ROUGE of the outputs, and of the lead baseline; how new their words are, how much is copied, and how long they are."""
+def all_scores(outputs: Sequence[str], references: References, documents: Sequence[str], *, lead: int) -> list[Score]:
+    """ROUGE of the outputs, and of the lead; how new their words are, how much is copied, and how long they are."""
     leads = [first_sentences(document, lead) for document in documents]
     tool = f"F1 in %, rouge-score {version('rouge-score')}, stemmed"
     several = max(map(len, references), default=1) > 1
@@ -122,7 +119,9 @@ def all_scores(
         for kind in KINDS[:3]
     ]
     scores += [
-        Score(name=f"new {n}-grams", value=novelty(outputs, documents, n), signature="that the document does not have, %")
+        Score(
+            name=f"new {n}-grams", value=novelty(outputs, documents, n), signature="that the document does not have, %"
+        )
         for n in (1, 2, 3)
     ]
     coverage, length = copied(outputs, documents)

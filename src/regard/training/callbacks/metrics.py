@@ -17,8 +17,8 @@ from regard.training.run import RunDirectory
 class Metrics(Callback):
     """Counts every step, and writes a line of `metrics.jsonl` every `log_every` steps and at an epoch's end.
 
-    A line's loss is the mean over the target tokens (or whatever batches count) of the steps since the line before. Losses stay on the device
-    until then, so that no step waits for it.
+    A line's loss is the mean over the target tokens (or whatever batches count) of the steps since the line before.
+    Losses stay on the device until then, so that no step waits for it.
     """
 
     def __init__(self, run: RunDirectory, progress: Progress, options: TrainingOptions, unit: str) -> None:
