@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from regard.cli.opening import add_model, open_predictor
 from regard.cli.searching import add_search_flags, search_options
-from regard.tasks.registry import open_run
 
 
 def run(arguments: list[str]) -> int:
@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="regard evaluate", description="Measure a trained model by the metrics of its field."
     )
-    parser.add_argument("model", help="a run directory")
+    add_model(parser)
     parser.add_argument("--data", help="the folder with the files (default: where the model was trained from)")
     parser.add_argument("--split", help="which files in it (default: the recipe's test files)")
     parser.add_argument("--output", type=Path, help="write the model's outputs here, a line each")
@@ -22,8 +22,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     add_search_flags(parser)
     options = parser.parse_args(arguments)
-    application, directory = open_run(options.model)
-    predictor = application.load(directory)
+    predictor, folder = open_predictor(options)
     search = search_options(options, predictor.recipe)
     found = predictor.evaluate(data=options.data, split=options.split, **search)
     if options.json:
@@ -36,7 +35,7 @@ def run(arguments: list[str]) -> int:
     if options.output is not None:
         options.output.write_text("".join(f"{text}\n" for text in found.outputs), encoding="utf-8")
     for name, picture in found.pictures.items():
-        path = (options.pictures or directory.path) / name
+        path = (options.pictures or folder) / name
         path.write_bytes(picture)
         print(f"wrote {path}", file=sys.stderr)
     return 0

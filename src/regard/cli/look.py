@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from regard.cli.opening import HUB
 from regard.explain import Look, draw, page
 from regard.tasks.registry import open_run
-
-HUB = "hf:"  # before the name of a model of transformers
 
 
 def run(arguments: list[str]) -> int:

@@ -1,11 +1,11 @@
 """The tasks by name. Each is a package that is imported when it is asked for, and offers the same few things.
 
 A task's package has `Recipe` (a frozen dataclass with `data` and `training`), and functions `train(recipe, path)`,
-`resume(run)` and `load(run)`. What `load` returns has a `recipe` and offers `predict(texts)`, a list of outputs for
-each text (`str(output)` is a line for people, `output.record()` the same for programs), `evaluate(data, split)`, an
-:class:`regard.tasks.evaluation.Evaluation`, and `look(text)`. A task that writes has `decoding` in its recipe; its
-`predict` and `evaluate` take other `options` of search, and its outputs have a line `ranked`. The module `demo` has
-what `regard demo TASK` needs.
+`resume(run)`, `load(run)` and, of a text task, `load_pretrained("hf:NAME")`. What these two return has a `recipe` and
+offers `predict(texts)`, a list of outputs for each text (`str(output)` is a line for people, `output.record()` the same
+for programs), `evaluate(data, split)`, an :class:`regard.tasks.evaluation.Evaluation`, and `look(text)`. A task that
+writes has `decoding` in its recipe; its `predict` and `evaluate` take other `options` of search, and its outputs have a
+line `ranked`. The module `demo` has what `regard demo TASK` needs.
 """
 
 from importlib import import_module

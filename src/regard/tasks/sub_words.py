@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from regard.data.resegmentation import Resegmentation
-from regard.data.tokenizer import Tokenizer
+from regard.data.tokenizer import Tokenizer, Tokenizers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,17 @@ class SubWords:
                 f"sub_words.dropout is a probability, 0 <= dropout <= 1; got {self.dropout}; "
                 "usual is --sub_words.dropout 0.1"
             )
+
+    def learn(self, sources: Sequence[str], targets: Sequence[str], *, joint: bool = True) -> Tokenizers:
+        """The tokenizers that these texts give."""
+        return Tokenizers.train(
+            sources,
+            targets,
+            vocabulary=self.vocabulary,
+            joint=joint,
+            lowercase=self.lowercase,
+            characters=self.characters,
+        )
 
     def recut(self, tokenizer: Tokenizer, texts: Sequence[str], seed: int) -> Resegmentation | None:
         """What cuts texts anew each epoch; nothing where words are cut one way."""

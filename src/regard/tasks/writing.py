@@ -21,10 +21,9 @@ from regard.models.tokens import END, START
 _BATCH_TOKENS = 2048  # source tokens that are read at a time
 # Who attends to whom. A decoder's query is named by the token that it emits, its keys by those that it had read.
 _ATTENDS = {
-    "encoder.*": ("source", "source"),
-    "*.cross": ("output", "source"),
-    "copying": ("output", "source"),
-    "decoder.*": ("output", "so far"),
+    **dict.fromkeys(("*.cross", "copying", "*.encoder_attn", "*.EncDecAttention"), ("output", "source")),
+    **dict.fromkeys(("encoder.*", "*.encoder.*"), ("source", "source")),
+    **dict.fromkeys(("decoder.*", "*.decoder.*"), ("output", "so far")),
 }
 
 
@@ -143,7 +142,7 @@ class Writing:
                 targets,
                 tokens=self.recipe.batch_tokens,
                 seed=seed,
-                packed=self.recipe.model.packs(self.recipe.training),
+                packed=not self.recipe.start and self.recipe.model.packs(self.recipe.training),
                 recut=recut,
             )
         except ValueError as error:

@@ -77,6 +77,10 @@ class RunDirectory:
         return self.path / "tokenizer.json"
 
     @property
+    def pretrained_path(self) -> Path:
+        return self.path / "pretrained"
+
+    @property
     def labels_path(self) -> Path:
         return self.path / "labels.json"
 

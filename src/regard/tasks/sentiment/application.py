@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from regard.data.labelled import LabelledText, read_labelled
-from regard.data.tokenizer import Tokenizer
 from regard.tasks.application import begin, recipe_in
-from regard.tasks.sentiment.recipe import Recipe
+from regard.tasks.pretrained import begin_with, load_as_it_is, reopen, save_beside
+from regard.tasks.sentiment.recipe import Files, Recipe
 from regard.tasks.sentiment.text_classifier import Classification, TextClassifier
 from regard.training import RunDirectory, fit
 
@@ -27,14 +27,11 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
             f"all {len(texts)} training texts have the label {classes[0]!r}: there is nothing to tell apart; give "
             "texts of two labels or more"
         )
-    cut = recipe.sub_words
-    tokenizer = Tokenizer.train(
-        texts.texts, vocabulary=cut.vocabulary, lowercase=cut.lowercase, characters=cut.characters
-    )
-    task = Classification(recipe, tokenizer, classes, texts, validation)
+    encoder, tokenizers = begin_with(recipe, "encoder", lambda: recipe.sub_words.learn(texts.texts, []))
+    task = Classification(recipe, tokenizers.source, classes, texts, validation, encoder)
 
     def save(run: RunDirectory) -> None:
-        tokenizer.save(run.tokenizer_path)
+        save_beside(run, recipe, encoder, tokenizers)
         run.save_labels(classes)
 
     return begin(path, "sentiment", recipe, task, save)
@@ -44,7 +41,8 @@ def resume(run: RunDirectory) -> RunDirectory:
     """Go on where the run was when it was stopped."""
     recipe = recipe_in(run, Recipe)
     texts, validation = read(recipe, recipe.files.train), read(recipe, recipe.files.validation)
-    task = Classification(recipe, Tokenizer.load(run.tokenizer_path), run.read_labels(), texts, validation)
+    encoder, tokenizers = reopen(run, recipe, "encoder")
+    task = Classification(recipe, tokenizers.source, run.read_labels(), texts, validation, encoder)
     fit(task, recipe.training, run, resume=True)
     return run
 
@@ -52,3 +50,10 @@ def resume(run: RunDirectory) -> RunDirectory:
 def load(run: RunDirectory) -> TextClassifier:
     """The classifier of a run."""
     return TextClassifier.load(run, recipe_in(run, Recipe))
+
+
+def load_pretrained(name: str) -> TextClassifier:
+    """A pretrained classifier, hf:NAME, as it is."""
+    model, tokenizers = load_as_it_is(name, "classifier")
+    recipe = Recipe(data="", start=name, files=Files(several=model.several))
+    return TextClassifier(model, tokenizers.source, model.classes, recipe)

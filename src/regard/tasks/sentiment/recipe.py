@@ -1,7 +1,7 @@
 """Everything that decides a run of text classification, as closed, typed values."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from regard.models.classifier import Classifier, transformer
 from regard.models.recurrent import RecurrentEncoder
@@ -56,16 +56,21 @@ class Model(Shape):
                 "usual is --model.word_dropout 0.1"
             )
 
-    def build(self, vocabulary: int, classes: int) -> Classifier:
-        """The model, with new weights."""
-        recurrent = self.architecture == "recurrent"
-        if recurrent:
+    def build(self, vocabulary: int, classes: int, encoder: Any = None) -> Classifier:
+        """The model, with new weights but for those of a pretrained encoder."""
+        dim = self.dim
+        if encoder is not None:
+            dim = encoder.dim
+        elif self.architecture == "transformer":
+            encoder = transformer(vocabulary, self.shape)
+        else:
+            dim = self.hidden
             encoder = RecurrentEncoder(
-                vocabulary, self.dim, self.hidden, layers=self.layers, dropout=self.dropout, starts=False
+                vocabulary, self.dim, dim, layers=self.layers, dropout=self.dropout, starts=False
             )
         return Classifier(
-            encoder if recurrent else transformer(vocabulary, self.shape),
-            self.hidden if recurrent else self.dim,
+            encoder,
+            dim,
             classes,
             heads=self.pooling_heads,
             dropout=self.dropout,
@@ -84,6 +89,8 @@ class Recipe:
     Args:
         data: The folder with the texts.
         files: What is called how in it.
+        start: A pretrained model to begin with, hf:ID or hf:FOLDER (`--from`): an encoder with its tokenizer, under
+            this model's pooling; `sub_words` and the encoder's shape in `model` are not read (null: none).
         sub_words: How text is cut.
         model: The model.
         batch_tokens: Tokens of a batch, padding included (counted also where the batch is packed and has none).
@@ -95,6 +102,7 @@ class Recipe:
 
     data: str
     files: Files = field(default_factory=Files)
+    start: str | None = None
     sub_words: SubWords = field(default_factory=SubWords)
     model: Model = field(default_factory=Model)
     batch_tokens: int = 2048

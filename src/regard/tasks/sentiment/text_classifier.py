@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,11 +14,11 @@ from regard.data.batches import length_batches
 from regard.data.labelled import LabelledText, read_labelled
 from regard.data.labelled_batches import LabelledBatch, LabelledBatches
 from regard.data.tokenizer import Tokenizer
-from regard.explain import pooled_relevance
+from regard.explain import pooled_relevance, relevance
 from regard.explain.look import Look, Side, of_weights, records
 from regard.explain.pieces import SPACE, Piece, read
-from regard.models.classifier import Classifier
 from regard.tasks.evaluation import Evaluation
+from regard.tasks.pretrained import reopen
 from regard.tasks.sentiment import metrics
 from regard.tasks.sentiment.recipe import Recipe
 from regard.training import RunDirectory
@@ -26,7 +27,7 @@ _BATCH_TOKENS = 2048  # that are classified at a time
 _WORDS = 3  # that are named as what carried a decision, at most
 _LEAST = 0.1  # of all relevance, to be named
 _POOLING = "pooling"  # the name of the layer
-_ATTENDS = {_POOLING: ("decision", "text"), "encoder.*": ("text", "text")}
+_ATTENDS = {_POOLING: ("decision", "text"), "*": ("text", "text")}
 POSSIBLE = 0.5  # the probability from which on a label is given, where a text may have several
 
 
@@ -65,26 +66,26 @@ class Output:
 class TextClassifier:
     """A trained model with its tokenizer and its classes; reads weights and plain text files, executes nothing."""
 
-    def __init__(self, model: Classifier, tokenizer: Tokenizer, classes: Sequence[str], recipe: Recipe) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, classes: Sequence[str], recipe: Recipe) -> None:
         self.model, self.tokenizer, self.classes, self.recipe = model.eval(), tokenizer, list(classes), recipe
+        self.device = next(model.parameters()).device
 
     def predict(self, texts: Sequence[str]) -> list[list[Output]]:
         """What each text is, and the words that carried the decision (attention times gradient)."""
         encoded = self.tokenizer.encode(texts)
         outputs: list[list[Output]] = [[] for _ in texts]
         for batch in length_batches(encoded, tokens=_BATCH_TOKENS):
-            logits, relevance = self._explained(batch.source, batch.source_lengths)
-            for row, of_row, shares in zip(batch.rows, self._probabilities(logits), relevance, strict=True):
-                outputs[row] = [self._output(encoded[row], of_row, shares)]
+            logits, shares = self._explained(batch.source, batch.source_lengths)
+            for row, of_row, share in zip(batch.rows, self._probabilities(logits), shares, strict=True):
+                outputs[row] = [self._output(encoded[row], of_row, share)]
         return outputs
 
     def probabilities(self, texts: Sequence[str]) -> Float[Tensor, "texts classes"]:
         """Of every class, without what carried them."""
         found = torch.zeros(len(texts), len(self.classes))
-        device = self.model.output.weight.device
         with torch.no_grad():
             for batch in length_batches(self.tokenizer.encode(texts), tokens=_BATCH_TOKENS):
-                batch = batch.to(device)
+                batch = batch.to(self.device)
                 found[list(batch.rows)] = self._probabilities(self.model(batch.source, batch.source_lengths))
         return found
 
@@ -102,27 +103,28 @@ class TextClassifier:
     def look(self, text: str) -> Look:
         """Classify `text`, and look at what was attended to: each layer, and the pooling beside its relevance."""
         tokens = self.tokenizer.encode([text])[0]
-        batch = next(iter(length_batches([tokens], tokens=len(tokens) + 1))).to(self.model.output.weight.device)
+        batch = next(iter(length_batches([tokens], tokens=len(tokens) + 1))).to(self.device)
         with torch.no_grad(), watch(self.model, *records(len(tokens) + 1)) as seen:
             logits = self.model(batch.source, batch.source_lengths)
         (probabilities,) = self._probabilities(logits)
         output = self._output(tokens, probabilities, torch.zeros(len(tokens) + 1))
-        _, relevance = self._explained(batch.source, batch.source_lengths)
+        _, shares = self._explained(batch.source, batch.source_lengths)
         pieces = read((*self.tokenizer.tokens(tokens), "</s>"))
         decision = Piece(text=output.label or "none", starts=True, special=True)
         sides = [Side(name="text", pieces=pieces), Side(name="decision", pieces=(decision,))]
         look = Look.of(seen, sides, _ATTENDS, title=text, score=float(probabilities.max()))
-        weighed = of_weights(
-            "attention times gradient", relevance.view(1, 1, -1).cpu(), queries="decision", keys="text"
-        )
+        weighed = of_weights("attention times gradient", shares.view(1, 1, -1), queries="decision", keys="text")
         return Look(title=look.title, sides=look.sides, layers=(*look.layers, weighed), score=look.score)
 
     def _explained(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Float[Tensor, "texts length"]]:
         """Logits, and each token's share of the relevance for what is decided: the likeliest class, or those given."""
-        device = self.model.output.weight.device
         with torch.enable_grad(), watch(self.model, keep=True) as seen:
-            logits = self.model(tokens.to(device), lengths.to(device))
-            weights = pooled_relevance(seen, self._margin(logits), pooling=_POOLING).weights[:, 0]
+            logits = self.model(tokens.to(self.device), lengths.to(self.device))
+            margin = self._margin(logits)
+            if _POOLING in seen:
+                weights = pooled_relevance(seen, margin, pooling=_POOLING).weights[:, 0]
+            else:  # a pretrained classifier, which reads its decision off the first position
+                weights = relevance(seen, margin, query=0).weights[:, 0]
         return logits.detach(), weights / weights.sum(-1, keepdim=True).clamp_min(1e-20)
 
     def _margin(self, logits: Float[Tensor, "texts classes"]) -> Float[Tensor, " texts"]:
@@ -151,10 +153,11 @@ class TextClassifier:
     @classmethod
     def load(cls, run: RunDirectory, recipe: Recipe) -> "TextClassifier":
         """The classifier of a run whose recipe has been read."""
-        tokenizer, classes = Tokenizer.load(run.tokenizer_path), run.read_labels()
-        model = recipe.model.build(len(tokenizer), len(classes))
+        encoder, tokenizers = reopen(run, recipe, "encoder")
+        classes = run.read_labels()
+        model = recipe.model.build(len(tokenizers.source), len(classes), encoder)
         run.load_weights(model)
-        return cls(model, tokenizer, classes, recipe)
+        return cls(model, tokenizers.source, classes, recipe)
 
 
 def strongest(pieces: Sequence[Piece], shares: Sequence[float]) -> tuple[tuple[str, float], ...]:
@@ -196,11 +199,12 @@ class Classification:
         classes: Sequence[str],
         train: LabelledText,
         validation: LabelledText,
+        encoder: Any = None,
     ) -> None:
         self.recipe, self.tokenizer, self.classes = recipe, tokenizer, list(classes)
         self.metric = recipe.metric
         torch.manual_seed(recipe.training.seed)
-        self.model = recipe.model.build(len(tokenizer), len(classes))
+        self.model = recipe.model.build(len(tokenizer), len(classes), encoder)
         self._numbers = validation.numbers(self.classes)
         self.batches = self._batches(train, train.numbers(self.classes), "the training texts", trains=True)
         self._validation = self._batches(validation, self._numbers, "the validation texts")
@@ -218,7 +222,7 @@ class Classification:
                 tokens=recipe.batch_tokens,
                 seed=recipe.training.seed if trains else 0,
                 classes=len(self.classes) if recipe.files.several else None,
-                packed=recipe.model.packs(recipe.training),
+                packed=not recipe.start and recipe.model.packs(recipe.training),
                 recut=None if recut is None else recut.epoch,
             )
         except ValueError as error:

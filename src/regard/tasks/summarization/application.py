@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from regard.data.referenced import ReferencedText, read_referenced
-from regard.data.tokenizer import Tokenizers
 from regard.tasks.application import begin, recipe_in
+from regard.tasks.pretrained import begin_with, load_as_it_is, reopen, save_beside
 from regard.tasks.summarization.recipe import Recipe
 from regard.tasks.summarization.summarizer import Summarization, Summarizer
 from regard.training import RunDirectory, fit
@@ -20,24 +20,19 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     """Train by `recipe` into a new run directory. Everything that can be wrong with the data is found first."""
     recipe = replace(recipe, data=str(Path(recipe.data).resolve()))  # the run is resumed from any folder
     documents, validation = read(recipe, recipe.files.train), read(recipe, recipe.files.validation)
-    pairs, cut = documents.pairs(), recipe.sub_words
-    tokenizers = Tokenizers.train(
-        documents.sources,
-        pairs.targets,
-        vocabulary=cut.vocabulary,
-        joint=True,
-        lowercase=cut.lowercase,
-        characters=cut.characters,
+    model, tokenizers = begin_with(
+        recipe, "seq2seq", lambda: recipe.sub_words.learn(documents.sources, documents.pairs().targets)
     )
-    task = Summarization(recipe, tokenizers, documents, validation)
-    return begin(path, "summarization", recipe, task, lambda run: tokenizers.save(run.tokenizer_path))
+    task = Summarization(recipe, tokenizers, documents, validation, model)
+    return begin(path, "summarization", recipe, task, lambda run: save_beside(run, recipe, model, tokenizers))
 
 
 def resume(run: RunDirectory) -> RunDirectory:
     """Go on where the run was when it was stopped."""
     recipe = recipe_in(run, Recipe)
     documents, validation = read(recipe, recipe.files.train), read(recipe, recipe.files.validation)
-    task = Summarization(recipe, Tokenizers.load(run.tokenizer_path), documents, validation)
+    model, tokenizers = reopen(run, recipe, "seq2seq")
+    task = Summarization(recipe, tokenizers, documents, validation, model)
     fit(task, recipe.training, run, resume=True)
     return run
 
@@ -45,3 +40,8 @@ def resume(run: RunDirectory) -> RunDirectory:
 def load(run: RunDirectory) -> Summarizer:
     """The summarizer of a run."""
     return Summarizer.load(run, recipe_in(run, Recipe))
+
+
+def load_pretrained(name: str) -> Summarizer:
+    """A pretrained model, hf:NAME, as it is."""
+    return Summarizer(*load_as_it_is(name, "seq2seq"), Recipe(data="", start=name))

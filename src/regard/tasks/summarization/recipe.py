@@ -66,6 +66,8 @@ class Recipe:
     Args:
         data: The folder with the documents.
         files: What is called how in it.
+        start: A pretrained model to begin with, hf:ID or hf:FOLDER (`--from`); its tokenizer and shape are taken, and
+            `sub_words` and `model` are not read (null: none).
         sub_words: How text is cut, documents and summaries alike.
         model: The model.
         longest: Tokens of the longest document that is read; a longer one is an error, and nothing is cut off.
@@ -80,6 +82,7 @@ class Recipe:
 
     data: str
     files: Files = field(default_factory=Files)
+    start: str | None = None
     sub_words: SubWords = field(default_factory=SubWords)
     model: Model = field(default_factory=Model)
     longest: int = 16384
@@ -94,6 +97,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.coverage < 0:
             raise ValueError(f"coverage is the weight of a loss, 0 or more; got {self.coverage}")
+        if self.coverage and self.start:
+            raise ValueError("coverage is of the attention that copies, which a pretrained model has not: --coverage 0")
         if self.coverage and not self.model.copy:
             raise ValueError("coverage is of the attention that copies: --model.copy true, or --coverage 0")
         for name in ("longest", "lead"):

@@ -1,6 +1,7 @@
 """Summarising with a trained model, and the training of one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from regard.models.pointer import PointerTransformer
 from regard.models.tokens import PAD, START
 from regard.ops.cross_entropy import linear_cross_entropy
 from regard.tasks.evaluation import Evaluation
+from regard.tasks.pretrained import reopen
 from regard.tasks.summarization import metrics
 from regard.tasks.summarization.recipe import Recipe
 from regard.tasks.writing import Output, Writer, Writing
@@ -68,8 +70,8 @@ class Summarizer(Writer):
     @classmethod
     def load(cls, run: RunDirectory, recipe: Recipe) -> "Summarizer":
         """The summarizer of a run whose recipe has been read."""
-        tokenizers = Tokenizers.load(run.tokenizer_path)
-        model = recipe.model.build(len(tokenizers.source))
+        model, tokenizers = reopen(run, recipe, "seq2seq")
+        model = recipe.model.build(len(tokenizers.source)) if model is None else model
         run.load_weights(model)
         return cls(model, tokenizers, recipe)
 
@@ -88,13 +90,18 @@ class Summarization(Writing):
     """What the training engine needs of summarization: a model, batches, a loss and a validation."""
 
     def __init__(
-        self, recipe: Recipe, tokenizers: Tokenizers, train: ReferencedText, validation: ReferencedText
+        self,
+        recipe: Recipe,
+        tokenizers: Tokenizers,
+        train: ReferencedText,
+        validation: ReferencedText,
+        model: Any = None,
     ) -> None:
         for documents in (train, validation):
             names = [f"{documents.name}: document {number}" for number in range(1, len(documents) + 1)]
             require_short(tokenizers.source, documents.sources, names, recipe)
         torch.manual_seed(recipe.training.seed)
-        model = recipe.model.build(len(tokenizers.source))
+        model = recipe.model.build(len(tokenizers.source)) if model is None else model
         super().__init__(recipe, model, tokenizers, train.pairs(), validation.pairs())
         self.validation = validation
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from regard.data.parallel import ParallelText, read_parallel
-from regard.data.tokenizer import Tokenizers
 from regard.tasks.application import begin, recipe_in
+from regard.tasks.pretrained import begin_with, load_as_it_is, reopen, save_beside
 from regard.tasks.translation.recipe import Recipe
 from regard.tasks.translation.translator import Translation, Translator
 from regard.training import RunDirectory, fit
@@ -20,24 +20,19 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     """Train by `recipe` into a new run directory. Everything that can be wrong with the data is found first."""
     recipe = replace(recipe, data=str(Path(recipe.data).resolve()))  # the run is resumed from any folder
     pairs, validation = read(recipe, recipe.files.train), read(recipe, recipe.files.validation)
-    cut = recipe.sub_words
-    tokenizers = Tokenizers.train(
-        pairs.sources,
-        pairs.targets,
-        vocabulary=cut.vocabulary,
-        joint=cut.joint,
-        lowercase=cut.lowercase,
-        characters=cut.characters,
+    model, tokenizers = begin_with(
+        recipe, "seq2seq", lambda: recipe.sub_words.learn(pairs.sources, pairs.targets, joint=recipe.sub_words.joint)
     )
-    task = Translation(recipe, tokenizers, pairs, validation)
-    return begin(path, "translation", recipe, task, lambda run: tokenizers.save(run.tokenizer_path))
+    task = Translation(recipe, tokenizers, pairs, validation, model)
+    return begin(path, "translation", recipe, task, lambda run: save_beside(run, recipe, model, tokenizers))
 
 
 def resume(run: RunDirectory) -> RunDirectory:
     """Go on where the run was when it was stopped."""
     recipe = recipe_in(run, Recipe)
-    tokenizers = Tokenizers.load(run.tokenizer_path)
-    task = Translation(recipe, tokenizers, read(recipe, recipe.files.train), read(recipe, recipe.files.validation))
+    model, tokenizers = reopen(run, recipe, "seq2seq")
+    pairs, validation = read(recipe, recipe.files.train), read(recipe, recipe.files.validation)
+    task = Translation(recipe, tokenizers, pairs, validation, model)
     fit(task, recipe.training, run, resume=True)
     return run
 
@@ -45,3 +40,8 @@ def resume(run: RunDirectory) -> RunDirectory:
 def load(run: RunDirectory) -> Translator:
     """The translator of a run."""
     return Translator.load(run, recipe_in(run, Recipe))
+
+
+def load_pretrained(name: str) -> Translator:
+    """A pretrained model, hf:NAME, as it is."""
+    return Translator(*load_as_it_is(name, "seq2seq"), Recipe(data="", start=name))

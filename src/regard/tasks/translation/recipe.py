@@ -85,6 +85,8 @@ class Recipe:
     Args:
         data: The folder with the sentences.
         files: What is called how in it.
+        start: A pretrained model to begin with, hf:ID or hf:FOLDER (`--from`); its tokenizer and shape are taken, and
+            `sub_words` and `model` are not read (null: none).
         sub_words: How text is cut.
         model: The model.
         batch_tokens: Tokens of a batch, padding included (counted also where the batch is packed and has none).
@@ -96,6 +98,7 @@ class Recipe:
 
     data: str
     files: Files = field(default_factory=Files)
+    start: str | None = None
     sub_words: SubWords = field(default_factory=SubWords)
     model: Model = field(default_factory=Model)
     batch_tokens: int = 2048

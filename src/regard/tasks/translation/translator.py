@@ -1,6 +1,7 @@
 """Translating with a trained model, and the training of one."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from regard.models.tokens import PAD
 from regard.models.transformer import Transformer
 from regard.ops.cross_entropy import linear_cross_entropy
 from regard.tasks.evaluation import Evaluation
+from regard.tasks.pretrained import reopen
 from regard.tasks.translation import metrics
 from regard.tasks.translation.recipe import Recipe
 from regard.tasks.writing import Writer, Writing
@@ -49,8 +51,8 @@ class Translator(Writer):
     @classmethod
     def load(cls, run: RunDirectory, recipe: Recipe) -> "Translator":
         """The translator of a run whose recipe has been read."""
-        tokenizers = Tokenizers.load(run.tokenizer_path)
-        model = build(recipe, tokenizers)
+        model, tokenizers = reopen(run, recipe, "seq2seq")
+        model = build(recipe, tokenizers) if model is None else model
         run.load_weights(model)
         return cls(model, tokenizers, recipe)
 
@@ -63,9 +65,17 @@ def build(recipe: Recipe, tokenizers: Tokenizers) -> Transformer | RecurrentSeq2
 class Translation(Writing):
     """What the training engine needs of translation: a model, batches, a loss and a validation."""
 
-    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, train: ParallelText, validation: ParallelText) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokenizers: Tokenizers,
+        train: ParallelText,
+        validation: ParallelText,
+        model: Any = None,
+    ) -> None:
         torch.manual_seed(recipe.training.seed)
-        super().__init__(recipe, build(recipe, tokenizers), tokenizers, train, validation)
+        model = build(recipe, tokenizers) if model is None else model
+        super().__init__(recipe, model, tokenizers, train, validation)
         self.validation = validation
 
     def loss_of(self, batch: Batch, smoothing: float) -> Float[Tensor, ""]:
