@@ -133,6 +133,7 @@ def test_looking_shows_attention_beside_its_relevance(trained):
     assert names == [*encoder, "pooling", "attention times gradient"]
     assert look.side("decision").pieces == (Piece(text="positive", starts=True, special=True),)
     assert look.side("text").pieces[-1].special
+    assert [layer.queries for layer in look.layers[-2:]] == ["decision", "decision, by its gradient"]
     for layer in look.layers:
         torch.testing.assert_close(layer.pooled.sum(-1), torch.ones(layer.pooled.shape[:2]))
     plain, weighed = (look.layer(name).pooled for name in names[-2:])

@@ -12,7 +12,7 @@ from regard.training import TrainingOptions
 DESCRIPTION = "reviews that hang on a word (not, but, although), told apart as positive and negative"
 TITLE = "The word that turns the sense"
 EXAMPLES = reviews.SIZES["train"]
-EPOCHS = 6
+EPOCHS = 8
 LOOKS = list(reviews.EXAMPLES)[:4]
 TRY = "The acting was never dull, but the plot was hardly good."
 _POINTED = 200  # reviews of which the strongest word is looked up

@@ -46,7 +46,10 @@ EXAMPLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """A review, whether it is one of praise, and the words that decide that."""
+    """A review, whether it is one of praise, and the words that decide that.
+
+    They are the adjective that counts, what turns it, and the word that says which of two counts ("but").
+    """
 
     text: str
     positive: bool
@@ -117,21 +120,21 @@ def _review(chance: Random, *, new: bool) -> Review:
     first, second = _clause(chance, one, new=new), _clause(chance, other, new=new)
     form = chance.choice(("one", "but", "although first", "although second", "expected", "called"))
     if form == "one":
-        text, decides = first.text, first
+        text, decides, chooses = first.text, first, set[str]()
     elif form == "but":
-        text, decides = f"{first.text}, but {second.text}", second
+        text, decides, chooses = f"{first.text}, but {second.text}", second, {"but"}
     elif form == "although first":
-        text, decides = f"although {first.text}, {second.text}", second
+        text, decides, chooses = f"although {first.text}, {second.text}", second, {"although"}
     elif form == "although second":
-        text, decides = f"{first.text}, although {second.text}", first
+        text, decides, chooses = f"{first.text}, although {second.text}", first, {"although"}
     else:
         positive = chance.random() < 0.5
         wanted, got = (chance.choice(words) for words in ((_BAD, _GOOD) if positive else (_GOOD, _BAD)))
-        text = f"I expected {_a(wanted)} film and got {_a(got)} one"
+        text, chooses = f"I expected {_a(wanted)} film and got {_a(got)} one", {"expected", "got"}
         if form == "called":
-            text = f"they called it {wanted}, and it was {got}"
+            text, chooses = f"they called it {wanted}, and it was {got}", {"called"}
         decides = _Clause(text, positive, frozenset({got}))
     sentences = [f"{text[0].upper()}{text[1:]}."]
     if chance.random() < 0.5:
         sentences.insert(chance.randrange(2), chance.choice(_ASIDES))
-    return Review(text=" ".join(sentences), positive=decides.positive, deciding=decides.deciding)
+    return Review(text=" ".join(sentences), positive=decides.positive, deciding=decides.deciding | chooses)

@@ -27,6 +27,7 @@ _BATCH_TOKENS = 2048  # that are classified at a time
 _WORDS = 3  # that are named as what carried a decision, at most
 _LEAST = 0.1  # of all relevance, to be named
 _POOLING = "pooling"  # the name of the layer
+_BY_GRADIENT = "decision, by its gradient"  # a side of its own: a picture averages layers of one side
 _ATTENDS = {_POOLING: ("decision", "text"), "*": ("text", "text")}
 POSSIBLE = 0.5  # the probability from which on a label is given, where a text may have several
 
@@ -112,8 +113,9 @@ class TextClassifier:
         pieces = read((*self.tokenizer.tokens(tokens), "</s>"))
         decision = Piece(text=output.label or "none", starts=True, special=True)
         sides = [Side(name="text", pieces=pieces), Side(name="decision", pieces=(decision,))]
+        sides.append(Side(name=_BY_GRADIENT, pieces=(decision,)))
         look = Look.of(seen, sides, _ATTENDS, title=text, score=float(probabilities.max()))
-        weighed = of_weights("attention times gradient", shares.view(1, 1, -1), queries="decision", keys="text")
+        weighed = of_weights("attention times gradient", shares.view(1, 1, -1), queries=_BY_GRADIENT, keys="text")
         return Look(title=look.title, sides=look.sides, layers=(*look.layers, weighed), score=look.score)
 
     def _explained(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Float[Tensor, "texts length"]]:
