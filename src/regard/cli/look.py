@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from regard.cli.opening import HUB
 from regard.explain import Look, draw, page
+from regard.tasks.pretrained import HUB
 from regard.tasks.registry import open_run
 
 

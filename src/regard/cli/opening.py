@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from regard.tasks.pretrained import HUB
 from regard.tasks.registry import TASKS, open_run, task
-
-HUB = "hf:"  # before the name of a model of transformers
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

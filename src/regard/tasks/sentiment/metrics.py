@@ -22,7 +22,7 @@ def wanted(labels: Sequence[tuple[int, ...]], classes: int) -> Chosen:
 
 
 def decided(probabilities: Float[Tensor, "texts classes"], *, several: bool) -> Chosen:
-    """The likeliest class; all that are at least as likely as not, where there may be several."""
+    """The likeliest class; where there may be several, all that are at least as likely as not."""
     if several:
         return probabilities >= 0.5
     return torch.nn.functional.one_hot(probabilities.argmax(-1), probabilities.shape[-1]).bool()

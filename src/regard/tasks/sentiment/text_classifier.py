@@ -29,7 +29,6 @@ _LEAST = 0.1  # of all relevance, to be named
 _POOLING = "pooling"  # the name of the layer
 _BY_GRADIENT = "decision, by its gradient"  # a side of its own: a picture averages layers of one side
 _ATTENDS = {_POOLING: ("decision", "text"), "*": ("text", "text")}
-POSSIBLE = 0.5  # the probability from which on a label is given, where a text may have several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +140,8 @@ class TextClassifier:
         return (logits.sigmoid() if self.recipe.files.several else logits.softmax(-1)).cpu()
 
     def _labels(self, probabilities: Float[Tensor, " classes"]) -> tuple[str, ...]:
-        if not self.recipe.files.several:
-            return (self.classes[int(probabilities.argmax())],)
-        return tuple(self.classes[number] for number in (probabilities >= POSSIBLE).nonzero().flatten().tolist())
+        (chosen,) = metrics.decided(probabilities.unsqueeze(0), several=self.recipe.files.several)
+        return tuple(self.classes[number] for number in chosen.nonzero().flatten().tolist())
 
     def _output(self, tokens: Sequence[int], probabilities: Tensor, shares: Tensor) -> Output:
         return Output(
