@@ -185,7 +185,9 @@ def test_data_that_nobody_named(regard):
 
 
 def test_a_task_that_is_not_there(regard):
-    assert regard("train", "cooking").told("train") == "there is no task 'cooking'; the tasks are: translation"
+    assert regard("train", "cooking").told("train") == (
+        "there is no task 'cooking'; the tasks are: translation, summarization, sentiment"
+    )
 
 
 def test_a_run_that_is_there_is_left_as_it_is(regard, data, copied, tiny):
