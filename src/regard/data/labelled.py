@@ -72,7 +72,8 @@ def read_labelled(
     if text == label:
         raise ValueError(f"text and label are both {text!r}: name the two columns, like text=review, label=stars")
     whole = folder / name
-    found = [(path,) for path in find_records(folder, name)]
+    records = find_records(folder, name)
+    found = [(path,) for path in records]
     found += [(path,) for path in (*plain_or_gz(folder / f"{name}.txt"), *plain_or_gz(whole))]
     found += [(whole,)] if whole.is_dir() else []
     if not found:
@@ -85,7 +86,7 @@ def read_labelled(
     (path,) = only(found, folder, name)
     if path.is_dir():
         entries = _of_folders(path, several)
-    elif path in find_records(folder, name):
+    elif path in records:
         entries = _of_records(read_records(path, needs=(text, label)), text, label, several)
     else:
         entries = _of_lines(path, several)

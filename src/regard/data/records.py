@@ -19,18 +19,18 @@ class Record:
     def __init__(self, where: str, fields: dict[str, Any]) -> None:
         self.where, self.fields = where, fields
 
-    def text(self, key: str, *, empty: bool = False) -> str:
+    def text(self, key: str) -> str:
         """A field that is a text.
 
         Raises:
-            ValueError: there is none, or it is none; it is empty, unless that is allowed.
+            ValueError: there is none, or it is none, or it is empty.
         """
         value = self.value(key)
         if not isinstance(value, str):
             raise ValueError(f"{self.where}: {key!r} must be a text, not {shortened(json.dumps(value))}")
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise ValueError(f"{self.where}: {key!r} holds half of a character (a lone \\ud800 to \\udfff): {value!a}")
-        if not empty and not value.strip():
+        if not value.strip():
             raise ValueError(f"{self.where}: {key!r} is empty; give it a text or take the line out")
         return value
 

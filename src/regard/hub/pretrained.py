@@ -57,7 +57,12 @@ class _Pretrained(nn.Module):
                 f"a text has {tokens.shape[1]} tokens, END included, but the pretrained model takes {longest}: give a "
                 "shorter one, or choose a model for long texts"
             )
-        return (torch.arange(tokens.shape[1], device=tokens.device) < lengths.unsqueeze(1)).long()
+        return _places(lengths, tokens.shape[1])
+
+
+def _places(lengths: Tensor, size: int) -> Tensor:
+    """1 where a padded row holds something, 0 for its padding."""
+    return (torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)).long()
 
 
 class PretrainedEncoder(_Pretrained):
@@ -127,6 +132,7 @@ class PretrainedState:
     memory: Float[Tensor, "rows source dim"]
     lengths: Int[Tensor, " rows"]
     cache: EncoderDecoderCache
+    weight: Float[Tensor, "vocabulary features"]  # the output projection, numbered anew once a search
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         self.memory, self.lengths = self.memory.index_select(0, rows), self.lengths.index_select(0, rows)
@@ -169,10 +175,11 @@ class PretrainedSeq2Seq(_Pretrained):
         weight = self.inner.get_output_embeddings().weight[self.theirs]
         bias = getattr(self.inner, "final_logits_bias", None)
         column = weight.new_zeros(len(weight), 1) if bias is None else bias[0, self.theirs].unsqueeze(1)
-        never = torch.zeros_like(self.theirs, dtype=torch.bool).index_fill(0, self.theirs.new_tensor([START]), True)
-        whole = torch.cat((weight, column.to(weight.dtype)), 1).masked_fill(never.unsqueeze(1), 0.0)
-        last = torch.arange(whole.shape[1], device=whole.device) == whole.shape[1] - 1
-        return whole.masked_fill(never.unsqueeze(1) & last, _NEVER)
+        whole = torch.cat((weight, column.to(weight.dtype)), 1)
+        never = whole.new_zeros(whole.shape[1])
+        never[-1] = _NEVER
+        start = torch.arange(len(whole), device=whole.device) == START
+        return torch.where(start.unsqueeze(1), never, whole)
 
     def forward(
         self,
@@ -186,12 +193,12 @@ class PretrainedSeq2Seq(_Pretrained):
     def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> PretrainedState:
         """Read the source, and be ready to decode."""
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        return PretrainedState(self._read(source, source_lengths), source_lengths, cache)
+        return PretrainedState(self._read(source, source_lengths), source_lengths, cache, self.output_weight)
 
     def step(self, tokens: Int[Tensor, " rows"], state: PretrainedState) -> Float[Tensor, "rows vocabulary"]:
         """Logits of the token after `tokens`, the next of each row; advances the state in place."""
         hidden = self._decode(tokens.unsqueeze(1), state.memory, state.lengths, state.cache)
-        return hidden.squeeze(1) @ self.output_weight.T
+        return hidden.squeeze(1) @ state.weight.T
 
     def _read(self, source: Tensor, lengths: Tensor) -> Tensor:
         encoder = self.inner.get_encoder()
@@ -202,11 +209,10 @@ class PretrainedSeq2Seq(_Pretrained):
     def _decode(
         self, target: Tensor, memory: Tensor, lengths: Tensor, cache: EncoderDecoderCache | None
     ) -> Float[Tensor, "rows target features"]:
-        mask = (torch.arange(memory.shape[1], device=memory.device) < lengths.unsqueeze(1)).long()
         hidden = self.inner.get_decoder()(
             input_ids=self.theirs[target],
             encoder_hidden_states=memory,
-            encoder_attention_mask=mask,
+            encoder_attention_mask=_places(lengths, memory.shape[1]),
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state

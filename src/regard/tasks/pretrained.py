@@ -27,9 +27,7 @@ def begin_with(recipe: Any, kind: Any, learn: Callable[[], Tokenizers]) -> tuple
     """The pretrained model that a recipe begins with, and its tokenizers; or no model, and tokenizers of its own."""
     if not recipe.start:
         return None, learn()
-    from regard.hub.pretrained import load_pretrained
-
-    return load_pretrained(hub_name(recipe.start), kind)
+    return load_as_it_is(recipe.start, kind)
 
 
 def reopen(run: RunDirectory, recipe: Any, kind: Any) -> tuple[Any, Tokenizers]:
@@ -52,7 +50,7 @@ def save_beside(run: RunDirectory, recipe: Any, model: Any, tokenizers: Tokenize
 
 
 def load_as_it_is(name: str, kind: Any) -> tuple[Any, Tokenizers]:
-    """A pretrained model to be run as it is, by `hf:NAME`."""
+    """The pretrained model `hf:NAME`, with its weights, and its tokenizers."""
     from regard.hub.pretrained import load_pretrained
 
     return load_pretrained(hub_name(name), kind)

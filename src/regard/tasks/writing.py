@@ -1,5 +1,6 @@
 """What the tasks that write a text for a text share: a trained model that writes, and its training."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,7 +106,7 @@ class Writer:
         self.model(batch.source, batch.source_lengths, read_so_far)
 
 
-class Writing:
+class Writing(ABC):
     """What the training engine needs of a model that writes: batches of pairs, and a validation by what it writes.
 
     A task adds its loss, and what its outputs are worth.
@@ -152,13 +153,13 @@ class Writing:
         """What is minimised, the mean over the batch's target tokens."""
         return self.loss_of(batch, self.recipe.label_smoothing)
 
+    @abstractmethod
     def loss_of(self, batch: Batch, smoothing: float) -> Float[Tensor, ""]:
         """The loss with a label smoothing of `smoothing`; with 0, what validation measures: nats a token."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measured(self, outputs: list[str]) -> dict[str, float]:
         """The metrics of what was written for the validation texts."""
-        raise NotImplementedError
 
     def validate_on(self, writer: Writer, sources: Sequence[str]) -> dict[str, float]:
         """The loss without smoothing, and the metrics of greedy outputs."""

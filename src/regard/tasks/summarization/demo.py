@@ -34,7 +34,7 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         data=str(folder),
         files=Files(source="record", target="headline", validation="validation"),
         sub_words=SubWords(vocabulary=400),
-        # Turned by their positions, queries find "the piece after the one just copied" several times as soon.
+        # Turned by its position, a query can ask for the piece after the one just copied, wherever that stands.
         model=Model(dim=64, layers=2, heads=4, feed_forward=128, dropout=0.0, positions="rotary"),
         batch_tokens=2048,
         label_smoothing=0.0,

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from itertools import takewhile
 
 from regard.tasks.evaluation import Score
 
@@ -86,8 +85,8 @@ def copied(outputs: Sequence[str], documents: Sequence[str]) -> tuple[float, flo
 
 def _run(written: Sequence[str], at: int, source: Sequence[str], place: int) -> int:
     """How many words are the same from here on."""
-    same = takewhile(lambda pair: pair[0] == pair[1], zip(written[at:], source[place:], strict=False))
-    return sum(1 for _ in same)
+    most = min(len(written) - at, len(source) - place)
+    return next((length for length in range(most) if written[at + length] != source[place + length]), most)
 
 
 def _words(text: str) -> list[str]:

@@ -42,7 +42,6 @@ class Model(Shape):
         global_tokens: Beside a window, the first tokens of the document, which see all and are seen by all.
     """
 
-    heads: int = 4
     copy: bool = True
     window: int | None = None
     global_tokens: int = 1
