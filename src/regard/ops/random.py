@@ -42,21 +42,13 @@ def bits(
 ) -> Int[Tensor, "..."]:
     """32 random bits (as int64 in [0, 2^32)) for each place; the four index tensors broadcast."""
     if torch.compiler.is_compiling():
-        return _bits(seed, batch, head, query, key)
+        # The first graph registers the operator, and not `import regard`, which it would slow down.
+        from regard.ops.random_graph import bits_operator
+
+        return bits_operator(seed, batch, head, query, key)
     low, high = seed & _WORD, (seed >> 32) & _WORD
     row = mix((mix((mix(low ^ batch) + head) & _WORD ^ high) + query) & _WORD)
     return mix((mix(key ^ mix(row)) + row) & _WORD)
-
-
-@torch.library.custom_op("regard::bits", mutates_args=())
-def _bits(seed: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """`bits` as one operator of a compiled graph, for which torch would write out every word anew at each use."""
-    return bits(int(seed), batch, head, query, key)
-
-
-@_bits.register_fake
-def _(seed: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    return key.new_empty(torch.broadcast_shapes(batch.shape, head.shape, query.shape, key.shape))
 
 
 def keep(
