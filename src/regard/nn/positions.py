@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from regard.ops.turn import turn
+
 
 class Sinusoidal(nn.Module):
     """`x + PE`, `PE[t, 2i] = sin(t / 10000^(2i/dim))`, `PE[t, 2i+1] = cos(...)` (Vaswani et al. 2017); any length."""
@@ -69,9 +71,7 @@ class Rotary(nn.Module):
         start = offset.view(-1, 1, 1) if isinstance(offset, Tensor) else offset
         position = start + torch.arange(inputs.shape[2], device=inputs.device)
         angle = _angles(position, self.head_dim, self.base, inputs.dtype)
-        cos, sin = angle.cos().to(inputs.dtype), angle.sin().to(inputs.dtype)
-        first, second = inputs.chunk(2, -1)
-        return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+        return turn(inputs, angle.cos().to(inputs.dtype), angle.sin().to(inputs.dtype))
 
 
 def _angles(
