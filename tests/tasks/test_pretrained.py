@@ -1,11 +1,12 @@
 """The text tasks beginning with a pretrained model, by the same commands into the same run; or running one as it is."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import transformers as hf
+from tests.tasks.quick import quick
 from tests.unit.hub.saved import saved
 from tests.unit.hub.test_pretrained import encoder_folder
 
@@ -16,11 +17,9 @@ SHORT = ("--decoding.max_length=7", "--decoding.width=2")
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch) -> None:
-    """Without pictures and the check of every shape, which other tests see to."""
-    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
-    monkeypatch.setattr("regard.cli.look.draw", lambda look, path: path.touch())
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+def quickly() -> Iterator[None]:
+    with quick():
+        yield
 
 
 @pytest.fixture

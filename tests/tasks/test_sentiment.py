@@ -1,13 +1,11 @@
 """Text classification, from labelled texts to labels, scores, the words that decide, and looks."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
+from tests.tasks.quick import quick
 
 from regard.explain import Look
 from regard.explain.pieces import Piece
@@ -49,15 +47,6 @@ def tiny(folder: Path, architecture: str = "transformer", **options) -> Recipe:
         **options,
     }
     return Recipe(data=str(folder), **settings)
-
-
-@contextmanager
-def quick() -> Iterator[None]:
-    """Training without the check of every shape and without pictures, which other tests see to."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("regard.training.plots._save", lambda *arguments: None)
-        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        yield
 
 
 @pytest.fixture(scope="module")

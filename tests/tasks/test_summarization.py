@@ -1,14 +1,12 @@
 """Summarization, from documents and their summaries to summaries, scores and looks."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
+from tests.tasks.quick import quick
 
 from regard.decoding import Beam
 from regard.explain import Look
@@ -47,15 +45,6 @@ def tiny(folder: Path, **options) -> Recipe:
         **options,
     }
     return Recipe(data=str(folder), **settings)
-
-
-@contextmanager
-def quick() -> Iterator[None]:
-    """Training without the check of every shape and without pictures, which other tests see to."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("regard.training.plots._save", lambda *arguments: None)
-        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """Translation, from pairs of sentences to translations, scores and looks."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
+from tests.tasks.quick import quick
 
 import regard
 from regard.data.batches import TokenBatches, length_batches
@@ -78,15 +76,6 @@ def untrained(folder):
         return Translator(build(recipe, tokenizers), tokenizers, recipe)
 
     return make
-
-
-@contextmanager
-def quick() -> Iterator[None]:
-    """Training without the check of every shape and without pictures, which other tests see to."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("regard.training.plots._save", lambda *arguments: None)
-        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        yield
 
 
 @pytest.fixture(scope="module")
