@@ -5,10 +5,10 @@
     python benchmarks/rouge_tools.py summaries.txt --data DIR --split dialogsum.test --source dialogue --target summary
 
 Each figure is the mean over the references of a document, F1 in percent. py-rouge with the settings of its own example:
-stemmed, at most 100 words, each summary as one sentence, weight_factor=1.2. That is meant for ROUGE-W, but the precision
-and the recall of ROUGE-L are raised to the power of 1 / 1.2 by it too, and so are its figures: 30 is shown as about 37.
-py-rouge leaves nothing but letters and digits before it cuts words, so that the sentence model of nltk, a download, has
-nothing to do; it is left out.
+stemmed, at most 100 words, each summary as one sentence, weight_factor=1.2. The factor is meant for ROUGE-W, but raises
+the precision and the recall of ROUGE-L to the power of 1 / 1.2 too: 30 is shown as about 37. py-rouge leaves nothing
+but letters and digits before it cuts words, so that the sentence model of nltk, a download, has nothing to do; it is
+left out.
 """
 
 import argparse
