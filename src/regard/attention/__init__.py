@@ -2,8 +2,9 @@
 
 from regard.attention.api import Plan, attend, observe, plan, scaled_dot_product_attention
 from regard.attention.decode import decode
+from regard.attention.layouts import Blocks, Dense
 from regard.attention.location import LocalPosition, LocationAware
-from regard.attention.masks import Blocks, Causal, Dense, Global, Mask, Prefix, Strided, Window
+from regard.attention.masks import Causal, Global, Mask, Prefix, Strided, Window
 from regard.attention.networks import Network, RelativeKeys
 from regard.attention.normalizers import (
     Entmax,

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from regard.attention import capabilities, routes
 from regard.attention.call import checked_call
-from regard.attention.masks import Causal, Dense, Mask
+from regard.attention.layouts import Dense
+from regard.attention.masks import Causal, Mask
 from regard.attention.normalizers import Normalizer
 from regard.attention.running import run, seeded
 from regard.attention.scores import Prepared, ScaledDot, Score

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from regard.attention.call import Call
-from regard.attention.masks import Causal, Dense
+from regard.attention.layouts import Dense
+from regard.attention.masks import Causal
 from regard.attention.normalizers import Entmax, Entmax15, Hard, Sigmoid, Softmax, Sparsemax, Sum, TopKSoftmax
 from regard.attention.observations import TopKeys
 from regard.attention.padding import shares_keys

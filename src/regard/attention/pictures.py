@@ -5,7 +5,8 @@ from html import escape
 from jaxtyping import Bool
 from torch import Tensor
 
-from regard.attention.masks import Blocks, Dense, Mask
+from regard.attention.layouts import Blocks, Dense
+from regard.attention.masks import Mask
 from regard.attention.padding import placed
 from regard.attention.place import Place
 

@@ -18,7 +18,8 @@ from transformers import masking_utils
 from transformers.masking_utils import and_masks, padding_mask_function, prepare_padding_mask, sdpa_mask
 
 from regard.attention import intervals as sets
-from regard.attention.masks import Dense, Mask
+from regard.attention.layouts import Dense
+from regard.attention.masks import Mask
 from regard.attention.place import Place
 from regard.hub.told import Told
 

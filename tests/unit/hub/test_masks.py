@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import masking_utils
 
-from regard.attention.masks import Dense
+from regard.attention.layouts import Dense
 from regard.attention.place import Place
 from regard.hub import masks
 from regard.hub.told import Told
