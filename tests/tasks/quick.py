@@ -9,9 +9,8 @@ import pytest
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Training without the check of every shape and without pictures."""
+    """Training without the check of every shape and without curves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("regard.training.plots._save", lambda *arguments: None)
-        patch.setattr("regard.cli.look.draw", lambda look, path: path.touch())
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         yield

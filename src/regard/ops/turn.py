@@ -29,6 +29,7 @@ class _Turn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
+        ctx.save_for_forward(cos, sin)
         pairs = cos.shape[-1]
         turned = inputs * torch.cat((cos, cos), -1)
         turned[..., :pairs].addcmul_(inputs[..., pairs:], sin, value=-1)
@@ -39,3 +40,7 @@ class _Turn(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return turn(gradient, cos, -sin), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return turn(tangent, *ctx.saved_tensors)  # it is linear

@@ -1,5 +1,6 @@
 """Laws of `regard.ops.turn`: rotations of pairs of features, and their derivatives."""
 
+import pytest
 import torch
 from torch import func
 
@@ -31,9 +32,10 @@ def test_turning_back_is_turning_by_the_negative_angle():
     torch.testing.assert_close(turn(turn(inputs, cos, sin), cos, -sin), inputs)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:DeprecationWarning")  # torch's, going forward
 def test_derivatives_of_both_orders():
     inputs, (cos, sin) = torch.randn(4, 2 * PAIRS, dtype=torch.float64, requires_grad=True), angles(4)
-    assert torch.autograd.gradcheck(lambda x: turn(x, cos, sin), inputs)
+    assert torch.autograd.gradcheck(lambda x: turn(x, cos, sin), inputs, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(lambda x: turn(x, cos, sin).square(), inputs)
 
 
