@@ -42,5 +42,5 @@ class _Turn(torch.autograd.Function):
         return turn(gradient, cos, -sin), None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, *_: Tensor | None) -> Tensor:
         return turn(tangent, *ctx.saved_tensors)  # it is linear
