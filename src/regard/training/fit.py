@@ -85,6 +85,7 @@ def _train(
     from regard.training.callbacks.display import Display
     from regard.training.callbacks.epochs import Epochs
     from regard.training.callbacks.metrics import Metrics
+    from regard.training.callbacks.moving_average import MovingAverage
     from regard.training.callbacks.stopping import Stopping
     from regard.training.module import TaskModule
 
@@ -101,8 +102,9 @@ def _train(
     metrics = Metrics(run, progress, options, task.unit)
     if state is not None:
         metrics.load_state_dict(state["metrics"])
-    epochs = Epochs(task, run, progress, options, metrics, stopping)
-    checkpointing = Checkpointing(task, run, progress, options, stream, metrics, state)
+    average = MovingAverage(task.model, options.ema_decay, (state or {}).get("average"))
+    epochs = Epochs(task, run, progress, options, metrics, average, stopping)
+    checkpointing = Checkpointing(task, run, progress, options, stream, metrics, average, state)
     display = Display(run, progress, options, metrics, epochs, stopping, total)
     task.model.train()
     with _quiet_lightning(), stopping.catch_signals():
@@ -111,7 +113,7 @@ def _train(
             devices=1,
             precision="bf16-mixed" if precision == "bfloat16" else "32-true",
             max_epochs=options.epochs - progress.epoch,
-            callbacks=[metrics, stopping, epochs, checkpointing, display],
+            callbacks=[metrics, stopping, average, epochs, checkpointing, display],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

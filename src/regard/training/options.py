@@ -24,6 +24,8 @@ class TrainingOptions:
         adam_epsilon: What AdamW adds to the root of the mean of squares.
         weight_decay: Decoupled weight decay of matrices; biases, norms and other vectors have none.
         clip: Greatest norm of the whole gradient; longer ones are shortened to it (0: no clipping).
+        ema_decay: Decay of a moving average of the weights, which is then validated and kept in their stead, for
+            example 0.999 (0: none).
         average: Last epochs whose weights are averaged at the end; the average is kept if it is better.
         patience: Epochs without a better metric after which training stops (0: never).
         validate_every: Epochs between two validations.
@@ -45,6 +47,7 @@ class TrainingOptions:
     adam_epsilon: float = 1e-9
     weight_decay: float = 0.0
     clip: float = 1.0
+    ema_decay: float = 0.0
     average: int = 5
     patience: int = 0
     validate_every: int = 1
@@ -62,7 +65,7 @@ class TrainingOptions:
             _require(self, name, getattr(self, name) >= 0, "0 or more")
         for name in ("learning_rate", "adam_epsilon", "checkpoint_minutes"):
             _require(self, name, getattr(self, name) > 0, "greater than 0")
-        for name in ("adam_beta1", "adam_beta2"):
+        for name in ("adam_beta1", "adam_beta2", "ema_decay"):
             _require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
         _require(self, "warmup_steps", self.warmup_steps is None or self.warmup_steps >= 0, "0 or more, or null")
         _require(self, "max_minutes", self.max_minutes is None or self.max_minutes > 0, "greater than 0, or null")

@@ -113,6 +113,22 @@ def test_killed_at_any_step_and_resumed_is_the_same_run(toy, tmp_path, whole, st
     assert_same(run, whole)
 
 
+def test_killed_and_resumed_goes_on_with_its_moving_average(toy, tmp_path, whole):
+    options = replace(OPTIONS, ema_decay=0.9)
+    averaged, run = new_run(tmp_path, "averaged"), new_run(tmp_path, "run")
+    fit(toy.Toy(), options, averaged)
+    with pytest.raises(Kill):
+        fit(toy.Toy(at(10, kill)), options, run)
+    fit(toy.Toy(), options, run, resume=True)
+    assert_same(run, averaged)
+    # Training itself does not notice: the same losses, other weights at the end of an epoch.
+    losses = [[row["loss"] for row in measured(one) if row["kind"] == "step"] for one in (averaged, whole)]
+    assert losses[0] == losses[1]
+    assert averaged.epoch_path(3).read_bytes() != whole.epoch_path(3).read_bytes()
+    validations = [[row["metrics"] for row in measured(one) if row["kind"] == "epoch"] for one in (averaged, whole)]
+    assert all(first != second for first, second in zip(*validations, strict=True))
+
+
 def test_killed_again_and_again_with_lines_of_several_steps(toy, tmp_path):
     options = replace(OPTIONS, log_every=3, schedule="cosine")
     whole, run = new_run(tmp_path, "whole"), new_run(tmp_path, "run")

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from regard.training.callbacks.metrics import Metrics
+from regard.training.callbacks.moving_average import MovingAverage
 from regard.training.checkpoint import save_checkpoint
 from regard.training.options import TrainingOptions
 from regard.training.progress import Progress, Stream
@@ -30,9 +31,11 @@ class Checkpointing(Callback):
         options: TrainingOptions,
         stream: Stream,
         metrics: Metrics,
+        average: MovingAverage,
         state: dict[str, Any] | None,
     ) -> None:
         self.task, self.run, self.progress, self.stream, self.metrics = task, run, progress, stream, metrics
+        self.average = average
         self.seed = options.seed
         self.interval = 60 * options.checkpoint_minutes
         self.state = state
@@ -78,6 +81,7 @@ class Checkpointing(Callback):
                 "metrics": self.metrics.state_dict(),
                 "batches_an_epoch": len(self.task.batches),
                 "model": unique_tensors(self.task.model),
+                "average": self.average.state_dict(),
                 "optimizer": trainer.optimizers[0].state_dict(),
                 "scheduler": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
                 "random": random_state(),

@@ -5,6 +5,7 @@ import math
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from regard.training.callbacks.metrics import Metrics
+from regard.training.callbacks.moving_average import MovingAverage
 from regard.training.callbacks.stopping import Stopping
 from regard.training.evaluation import evaluate
 from regard.training.module import TaskModule
@@ -30,10 +31,11 @@ class Epochs(Callback):
         progress: Progress,
         options: TrainingOptions,
         metrics: Metrics,
+        average: MovingAverage,
         stopping: Stopping,
     ) -> None:
         self.task, self.run, self.progress, self.options = task, run, progress, options
-        self.metrics, self.stopping = metrics, stopping
+        self.metrics, self.average, self.stopping = metrics, average, stopping
         self.validation: dict[str, float] = {}
         self.loss = 0.0
 
@@ -47,10 +49,11 @@ class Epochs(Callback):
         if not cut:
             self.metrics.end_epoch(pl_module)
             self.progress.epoch, self.progress.batch = number, 0
-        self._keep(number)
         last = cut or self.stopping.reason is not None or number == self.options.epochs
-        self.validation = evaluate(self.task) if last or number % self.options.validate_every == 0 else {}
-        better = bool(self.validation) and self._judge(number, cut)
+        with self.average.in_place():
+            self._keep(number)
+            self.validation = evaluate(self.task) if last or number % self.options.validate_every == 0 else {}
+            better = bool(self.validation) and self._judge(number, cut)
         self.run.append_metrics(
             {
                 "kind": "epoch",
