@@ -41,9 +41,11 @@ def run(arguments: list[str]) -> int:
     made = application.train(demo.recipe(folder, epochs=epochs), path)
     predictor = application.load(made)
     demo.report(predictor)
-    pages = write_look([predictor.look(text) for text in demo.LOOKS], path / "attention.html", title=demo.TITLE)
+    pages = write_look(
+        [predictor.look(given) for given in demo.looks(folder)], path / "attention.html", title=demo.TITLE
+    )
     print(f"\n{time.perf_counter() - began:.0f} seconds. What it attended to: {pages[0]}")
-    print(f"Try: regard predict {path} {demo.TRY!r}")
+    print(f"Try: regard predict {path} {demo.trial(folder)!r}")
     return 0
 
 

@@ -23,7 +23,13 @@ def open_predictor(options: argparse.Namespace) -> tuple[Any, Path]:
     if options.model.startswith(HUB):
         if options.task is None:
             raise ValueError(f"{options.model} may do several tasks: add --task, one of {', '.join(TASKS)}")
-        return task(options.task).load_pretrained(options.model), Path()
+        application = task(options.task)
+        if not hasattr(application, "load_pretrained"):
+            raise ValueError(
+                f"{options.task} runs no pretrained model as it is; begin with its encoder: "
+                f"regard train {options.task} --backbone {options.model} --data DIR"
+            )
+        return application.load_pretrained(options.model), Path()
     if options.task is not None:
         raise ValueError(
             f"--task is for models of transformers, hf:ID; {options.model} is a run directory, which knows"

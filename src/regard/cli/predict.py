@@ -3,7 +3,9 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from regard.cli.opening import add_model, open_predictor
 from regard.cli.searching import add_search_flags, search_options
@@ -14,13 +16,18 @@ def run(arguments: list[str]) -> int:
     """Predict for arguments, the lines of files, or those of standard input."""
     parser = argparse.ArgumentParser(
         prog="regard predict",
-        description="Run a trained model on arguments, on the lines of files (--file), or on those of standard input.",
+        description="Run a trained model on arguments, on the lines of files (--file), or on those of standard input. "
+        "For a model of pictures an input is the name of a picture's file.",
     )
     add_model(parser)
     parser.add_argument("input", nargs="*", help="inputs; none: the lines of --file or of standard input")
     parser.add_argument("--file", type=Path, action="append", default=[], help="a text file, a line an input")
     parser.add_argument("--whole", action="store_true", help="all of a file is one input, such as a document")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: input, outputs and their scores")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="of pictures: the folder for what is drawn (default: predictions)"
+    )
+    parser.add_argument("--skip", action="store_true", help="name inputs that cannot be read, and go on without them")
     add_search_flags(parser)
     options = parser.parse_args(arguments)
     texts = [*options.input, *(text for path in options.file for text in _texts(path, whole=options.whole))]
@@ -29,15 +36,52 @@ def run(arguments: list[str]) -> int:
             print("reading standard input, a line an input; end with Ctrl-D", file=sys.stderr)
         texts = read_lines("-")
     predictor, _ = open_predictor(options)
-    for text, outputs in zip(texts, predictor.predict(texts, **search_options(options, predictor.recipe)), strict=True):
+    search = search_options(options, predictor.recipe)
+    if options.output is not None and not getattr(predictor, "draws", False):
+        raise ValueError(
+            "-o is for models of pictures, which draw; put texts into a file by: regard predict ... > FILE"
+        )
+    if options.skip:
+        found: Iterable[tuple[str, Any]] = _each(predictor, texts, search)
+    else:
+        found = zip(texts, predictor.predict(texts, **search), strict=True)
+    written: set[Path] = set()
+    count = 0
+    for text, outputs in found:
+        count += 1
         if options.json:
-            found = [output.record() for output in outputs]
-            print(json.dumps({"input": text, "outputs": found}, ensure_ascii=False))
+            print(json.dumps({"input": text, "outputs": [one.record() for one in outputs]}, ensure_ascii=False))
         elif len(outputs) == 1:
             print(outputs[0])
         else:
             print("\n".join(output.ranked for output in outputs))
-    return 0
+        for output in outputs if getattr(predictor, "draws", False) else ():
+            _write(output, text, options.output or Path("predictions"), written)
+    return int(count < len(texts))
+
+
+def _each(predictor: Any, texts: list[str], search: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each input that can be read, with its outputs; the others are named."""
+    for text in texts:
+        try:
+            (outputs,) = predictor.predict([text], **search)
+        except ValueError as error:
+            print(f"left out: {error}", file=sys.stderr)
+        else:
+            yield text, outputs
+
+
+def _write(output: Any, given: str, folder: Path, written: set[Path]) -> None:
+    """Write what an output draws, beside what earlier ones drew."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem, number, files = Path(given).stem, 2, output.files()
+    while any(folder / f"{stem}{ending}" in written for ending in files):  # pictures of one name from two folders
+        stem, number = f"{Path(given).stem}-{number}", number + 1
+    for ending, content in files.items():
+        path = folder / f"{stem}{ending}"
+        path.write_bytes(content)
+        written.add(path)
+        print(f"wrote {path}", file=sys.stderr)
 
 
 def _texts(path: Path, *, whole: bool) -> list[str]:

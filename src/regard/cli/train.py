@@ -13,7 +13,8 @@ Tasks: {", ".join(TASKS)}. All options of a task: regard train TASK --help
 
   --data DIR     the folder with your files
   --config FILE  a recipe: a YAML file of options; flags given beside it win
-  --from hf:ID   begin with a pretrained model of transformers, by its name at the hub or hf:FOLDER (text tasks)
+  --from hf:ID   begin with a pretrained model of transformers, by its name at the hub or hf:FOLDER; of pictures
+                 --backbone hf:ID, a pretrained visual encoder
   --run DIR      where to put the run (default: runs/TASK, or the first of runs/TASK-2, -3, ... that is free)
 """
 
@@ -28,7 +29,7 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--run", type=Path)
-    parser.add_argument("--from", dest="start")
+    parser.add_argument("--from", "--backbone", dest="start")
     options, rest = parser.parse_known_args(rest)
     if options.start is not None:
         rest = [*rest, f"--start={options.start}"]

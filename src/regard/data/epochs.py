@@ -59,9 +59,13 @@ class EpochBatches(ABC, Generic[B]):
             self.set_epoch(self._epoch + 1)
         batches, make = self.order(self._epoch), self.making(self._epoch)
         start, self._start = self._start, 0
-        for position in range(start, len(batches)):
-            self._position = position + 1
-            yield make(batches[position])
+        for position, batch in enumerate(self.made(make, batches[start:]), start + 1):
+            self._position = position
+            yield batch
+
+    def made(self, make: Callable[[Sequence[int]], B], orders: Sequence[Sequence[int]]) -> Iterator[B]:
+        """The batches of these items, one after the other."""
+        return map(make, orders)
 
     def order(self, epoch: int) -> list[list[int]]:
         """The items of every batch of an epoch, in the order in which they are handed out."""

@@ -15,7 +15,7 @@ from regard.attention.kept import Kept
 from regard.explain.look import Grid, Look, Side, records
 from regard.explain.pieces import Piece, visible
 from regard.hub.adopt import adopt
-from regard.hub.media import picture_png, read_picture, read_sound, spectrogram_png, waveform_features
+from regard.hub.media import picture_png, read_sound, spectrogram_png, waveform_features
 from regard.hub.pieces import pieces_of
 
 INPUT, OUTPUT, READ = "input", "output", "so far"
@@ -111,6 +111,8 @@ class Looker:
         return Look.of(seen, (side,), {"*": (INPUT, INPUT)}, title=title)
 
     def _picture(self, path: Path) -> Look:
+        from regard.data.pictures import read_picture
+
         processor = getattr(self.processor, "image_processor", self.processor)
         pixels = processor(images=read_picture(path), return_tensors="pt").pixel_values.to(self.model.device)
         png = picture_png(pixels[0].cpu().float(), processor)

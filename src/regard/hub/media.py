@@ -1,6 +1,5 @@
-"""Pictures and sounds: read from files, and drawn as models see them."""
+"""Sounds read from files, and pictures and sounds drawn as models see them."""
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,6 @@ from torch import Tensor
 
 # From silence to loud, dark to light: black, blue, orange, near white, in even steps of lightness.
 _LOUDNESS = ((0, 0, 0), (46, 40, 120), (150, 60, 130), (230, 110, 70), (250, 190, 90), (255, 250, 220))
-
-
-def read_picture(path: Path) -> Any:
-    """The picture of a file, as RGB, turned the way its camera was held.
-
-    Raises:
-        ValueError: the file is no picture that Pillow reads.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is no picture: give a PNG, JPEG or another format that Pillow reads") from None
 
 
 def read_sound(path: Path, rate: int) -> Float[Tensor, " samples"]:
@@ -76,8 +60,6 @@ def waveform_features(samples: Float[Tensor, " samples"], rate: int) -> Float[Te
 
 
 def _png(pixels: Tensor) -> bytes:
-    from PIL import Image
+    from regard.data.pictures import to_png
 
-    file = BytesIO()
-    Image.fromarray(pixels.numpy()).save(file, format="PNG", optimize=True)
-    return file.getvalue()
+    return to_png(pixels.permute(2, 0, 1))

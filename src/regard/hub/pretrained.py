@@ -234,7 +234,7 @@ def load_pretrained(name: str, kind: Kind) -> tuple[Any, Tokenizers]:
         OSError: there is no such model, or it has no safetensors.
         ValueError: it is none of this kind, or computes attention in code of its own.
     """
-    with _without_bars():
+    with without_bars():
         inner = _CLASSES[kind].from_pretrained(name, use_safetensors=True, trust_remote_code=False)
     return _wrapped(inner, name, kind)
 
@@ -252,7 +252,7 @@ def save_pretrained(model: Any, tokenizers: Tokenizers, folder: Path) -> None:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Without the bars that `transformers` draws while it reads weights, a second or two."""
     drawn = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

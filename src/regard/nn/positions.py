@@ -32,6 +32,28 @@ class Sinusoidal(nn.Module):
         return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(like.dtype)
 
 
+class SinusoidalMap(nn.Module):
+    """Adds to each place of a map the sinusoids of its row, and of its column (Parmar et al. 2018, Carion et al. 2020).
+
+    The first half of the features is about the row, the second about the column; a map may have any size.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim % 4:
+            raise ValueError(
+                f"SinusoidalMap has pairs for rows and for columns, so dim must be a multiple of 4, got {dim}"
+            )
+        self.half = Sinusoidal(dim // 2)
+
+    def forward(self, inputs: Float[Tensor, "batch height width dim"]) -> Float[Tensor, "batch height width dim"]:
+        """Add the encodings of rows and columns."""
+        rows, columns = inputs.chunk(2, -1)
+        rows = self.half(rows.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(inputs), -1)).transpose(1, 2)
+        columns = self.half(columns.flatten(0, 1)).unflatten(0, (len(inputs), -1))
+        return torch.cat((rows, columns), -1)
+
+
 class Learned(nn.Module):
     """`x + table[t]`, a learned vector for each of `length` positions (Gehring et al. 2017)."""
 

@@ -39,6 +39,32 @@ def reopen(run: RunDirectory, recipe: Any, kind: Any) -> tuple[Any, Tokenizers]:
     return build_pretrained(run.pretrained_path, kind)
 
 
+def begin_with_backbone(start: str | None) -> Any:
+    """The pretrained visual encoder hf:NAME, with its weights; None where a recipe begins without one."""
+    if not start:
+        return None
+    from regard.hub.backbone import load_backbone
+
+    return load_backbone(hub_name(start))
+
+
+def reopen_backbone(run: RunDirectory, start: str | None) -> Any:
+    """The same of a run, with new weights."""
+    if not start:
+        return None
+    from regard.hub.backbone import build_backbone
+
+    return build_backbone(run.pretrained_path)
+
+
+def save_backbone_beside(run: RunDirectory, backbone: Any) -> None:
+    """Put what a pretrained visual encoder needs beside its weights into the run, if there is one."""
+    if backbone is not None:
+        from regard.hub.backbone import save_backbone
+
+        save_backbone(backbone, run.pretrained_path)
+
+
 def save_beside(run: RunDirectory, recipe: Any, model: Any, tokenizers: Tokenizers) -> None:
     """Put what a model needs beside its weights into the run."""
     if not recipe.start:

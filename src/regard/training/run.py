@@ -22,7 +22,8 @@ class RunDirectory:
 
     `config.yaml` (resolved options), `weights.safetensors` (all that predict, look and serve read),
     `tokenizer.json` and, of what classifies, `labels.json` beside it, `metrics.jsonl`, `loss.png`, `metric.png`,
-    `train.log`, `resume.ckpt` (read by `resume` alone), `epochs/epoch-NNN.safetensors` (the last, for the average).
+    `train.log`, `resume.ckpt` (read by `resume` alone), `epochs/epoch-NNN.safetensors` (the last, for the average),
+    `samples/epoch-NNN.png` of tasks that show what they find.
     """
 
     path: Path
@@ -141,6 +142,13 @@ class RunDirectory:
                 f"{self.labels_path} is damaged: it must be a list of texts; take it from a copy of the run"
             )
         return labels
+
+    def save_samples(self, epoch: int, png: bytes) -> None:
+        """Writes what a task shows after an epoch to `samples/epoch-NNN.png`, whole or not at all."""
+        path = self.path / "samples" / f"epoch-{epoch:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(png)
 
     def save_weights(self, model: nn.Module) -> None:
         """Writes `weights.safetensors`, whole or not at all."""

@@ -41,6 +41,15 @@ class Batches(Protocol):
 
 
 @runtime_checkable
+class Showing(Protocol):
+    """A task that has something to show beside its numbers."""
+
+    def samples(self) -> bytes:
+        """What the model made of a few examples of the last validation, as PNG."""
+        ...
+
+
+@runtime_checkable
 class Task(Protocol):
     """What `fit` trains.
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.nn import Learned, Rotary, Sinusoidal
+from regard.nn import Learned, Rotary, Sinusoidal, SinusoidalMap
 
 BATCH, LENGTH, DIM = 2, 7, 10
 
@@ -108,3 +108,16 @@ def test_widths_are_even():
         Sinusoidal(7)
     with pytest.raises(ValueError, match="Rotary turns pairs of features, so head_dim must be even, got 7"):
         Rotary(7)
+
+
+def test_a_map_has_the_sinusoids_of_its_rows_and_of_its_columns():
+    layer, plain = SinusoidalMap(12), Sinusoidal(6)
+    found = layer(torch.zeros(2, 5, 7, 12))
+    rows, columns = plain(torch.zeros(1, 5, 6))[0], plain(torch.zeros(1, 7, 6))[0]
+    for row in range(5):
+        for column in range(7):
+            torch.testing.assert_close(found[1, row, column], torch.cat((rows[row], columns[column])))
+    inputs = torch.randn(1, 5, 7, 12)
+    torch.testing.assert_close(layer(inputs) - inputs, found[:1])
+    with pytest.raises(ValueError, match="dim must be a multiple of 4, got 6"):
+        SinusoidalMap(6)

@@ -13,8 +13,6 @@ DESCRIPTION = "reviews that hang on a word (not, but, although), told apart as p
 TITLE = "The word that turns the sense"
 EXAMPLES = reviews.SIZES["train"]
 EPOCHS = 8
-LOOKS = list(reviews.EXAMPLES)[:4]
-TRY = "The acting was never dull, but the plot was hardly good."
 _POINTED = 200  # reviews of which the strongest word is looked up
 
 
@@ -39,6 +37,16 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         batch_tokens=2048,
         training=TrainingOptions(epochs=epochs, learning_rate=3e-3, warmup_steps=100, average=1),
     )
+
+
+def looks(folder: Path) -> list[str]:
+    """What is looked at when the demo has trained."""
+    return list(reviews.EXAMPLES)[:4]
+
+
+def trial(folder: Path) -> str:
+    """What to try the model on."""
+    return "The acting was never dull, but the plot was hardly good."
 
 
 def report(classifier: TextClassifier) -> None:

@@ -14,8 +14,6 @@ DESCRIPTION = "headlines for records of events, with names to copy that nobody h
 TITLE = "Where each word of a headline came from"
 EXAMPLES = events.SIZES["train"]
 EPOCHS = 4
-LOOKS = list(events.EXAMPLES)
-TRY = LOOKS[0]
 
 
 def write_data(folder: Path, *, examples: int = EXAMPLES) -> list[str]:
@@ -42,6 +40,16 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         training=TrainingOptions(epochs=epochs, learning_rate=4e-3, warmup_steps=100, average=1),
         decoding=Beam(width=2, max_length=60),
     )
+
+
+def looks(folder: Path) -> list[str]:
+    """What is looked at when the demo has trained."""
+    return list(events.EXAMPLES)
+
+
+def trial(folder: Path) -> str:
+    """What to try the model on."""
+    return next(iter(events.EXAMPLES))
 
 
 def report(summarizer: Summarizer) -> None:

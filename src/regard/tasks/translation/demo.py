@@ -12,8 +12,6 @@ DESCRIPTION = "dates, times and numbers of some twenty languages, written in the
 TITLE = "Dates of the world"
 EXAMPLES = 45_000
 EPOCHS = 4
-LOOKS = list(dates.EXAMPLES)[:4]
-TRY = "den 3. Mai 1999"
 
 
 def write_data(folder: Path, *, examples: int = EXAMPLES) -> list[str]:
@@ -40,6 +38,16 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         training=TrainingOptions(epochs=epochs, learning_rate=4e-3, warmup_steps=200, average=1),
         decoding=Beam(width=2, max_length=32),
     )
+
+
+def looks(folder: Path) -> list[str]:
+    """What is looked at when the demo has trained."""
+    return list(dates.EXAMPLES)[:4]
+
+
+def trial(folder: Path) -> str:
+    """What to try the model on."""
+    return "den 3. Mai 1999"
 
 
 def report(translator: Translator) -> None:

@@ -13,7 +13,7 @@ from regard.training.options import TrainingOptions
 from regard.training.plots import draw_plots
 from regard.training.progress import Progress
 from regard.training.run import RunDirectory
-from regard.training.task import Task
+from regard.training.task import Showing, Task
 from regard.training.weights import save_weights
 
 
@@ -69,6 +69,8 @@ class Epochs(Callback):
         )
         if self.validation:
             draw_plots(self.run, self.task.metric)
+            if isinstance(self.task, Showing):
+                self.run.save_samples(number, self.task.samples())
         if self.options.patience and self.progress.stale >= self.options.patience:
             self.stopping.stop(trainer, "patience")
 

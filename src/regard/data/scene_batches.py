@@ -1,0 +1,86 @@
+"""Batches of scenes, changed anew in every epoch, in the order that a run can resume."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from random import Random
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from regard.data.augmentation import Augmentation
+from regard.data.epochs import EpochBatches
+from regard.data.scene import Scene
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneBatch:
+    """Pictures of one size, with their masks."""
+
+    pictures: UInt8[Tensor, "batch 3 height width"]
+    masks: UInt8[Tensor, "batch height width"]
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(self.pictures)
+
+    def to(self, device: torch.device | str) -> "SceneBatch":
+        """The same batch on `device`."""
+        return replace(self, pictures=self.pictures.to(device), masks=self.masks.to(device))
+
+
+class SceneBatches(EpochBatches[SceneBatch]):
+    """An epoch of scenes, each changed by chance and of the same size, `batch` at a time; iterate to train.
+
+    A thread makes the next batch while the last one is trained on. What chance does to a picture is a function of
+    (seed, epoch, picture).
+
+    Args:
+        read: the scene of an item.
+        items: how many there are.
+        augmentation: how they are changed.
+        size: height and width of what is trained on.
+        batch: how many at a time.
+        seed: of the order and of the changes.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Scene],
+        items: int,
+        *,
+        augmentation: Augmentation,
+        size: tuple[int, int],
+        batch: int,
+        seed: int,
+    ) -> None:
+        self.read, self.items, self.augmentation, self.size = read, items, augmentation, size
+        ones = torch.ones(items, dtype=torch.long)
+        super().__init__(ones, keys=ones, tokens=batch, seed=seed)
+
+    def making(self, epoch: int) -> Callable[[Sequence[int]], SceneBatch]:
+        return lambda items: collate([self._changed(epoch, item) for item in items])
+
+    def made(
+        self, make: Callable[[Sequence[int]], SceneBatch], orders: Sequence[Sequence[int]]
+    ) -> Iterator[SceneBatch]:
+        with ThreadPoolExecutor(1) as pool:
+            following = None
+            for items in orders:
+                ready, following = following, pool.submit(make, items)
+                if ready is not None:
+                    yield ready.result()
+            if following is not None:
+                yield following.result()
+
+    def _changed(self, epoch: int, item: int) -> Scene:
+        random = Random(f"{self.seed} {epoch} {item}")
+        return self.augmentation(self.read, item, self.items, self.size, random)
+
+
+def collate(scenes: Sequence[Scene]) -> SceneBatch:
+    """Scenes of one size as a batch."""
+    masks = [scene.mask for scene in scenes if scene.mask is not None]
+    return SceneBatch(pictures=torch.stack([scene.picture for scene in scenes]), masks=torch.stack(masks))
