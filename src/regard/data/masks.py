@@ -22,14 +22,15 @@ def read_mask(path: str | Path, colours: Mapping[Colour, int] | None = None) -> 
 
     Args:
         path: a PNG or another format without loss.
-        colours: the number of each colour, for a mask in RGB.
+        colours: the number of each colour, for a mask in RGB; if all of them are greys, for a grey one too.
 
     Raises:
         ValueError: what `opened` raises; a colour without a number; numbers above 255.
     """
     picture = opened(path)
-    if picture.mode in ("L", "P", "1"):
-        return torch.from_numpy(numpy.array(picture.convert("L") if picture.mode == "1" else picture)).byte()
+    greys = colours is not None and all(red == green == blue for red, green, blue in colours)
+    if picture.mode in ("L", "P", "1") and not greys:
+        return torch.from_numpy(numpy.array(picture)).byte()
     if picture.mode.startswith("I"):
         numbers = numpy.asarray(picture)
         if numbers.max(initial=0) > IGNORE:

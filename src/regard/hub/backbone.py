@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoBackbone, AutoConfig, AutoImageProcessor
+from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoConfig, AutoImageProcessor, PreTrainedConfig, ViTImageProcessor
 
 from regard.hub.adopt import adopt
 from regard.hub.pretrained import without_bars
@@ -73,31 +73,34 @@ def load_backbone(name: str) -> Backbone:
         ValueError: it is no visual encoder with stages.
     """
     config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    stages = len(getattr(config, "stage_names", None) or ())
-    if not stages:
-        raise ValueError(
-            f"{name} ({config.model_type}) is no visual encoder that transformers gives maps of: such as "
-            "resnet, convnext, swin, dinov2"
-        )
+    kind, stages = _kind(config, name), len(config.stage_names)
     indices = list(range(max(0, stages - _LEVELS), stages))
     with without_bars():
-        inner = AutoBackbone.from_pretrained(name, out_indices=indices, use_safetensors=True, trust_remote_code=False)
+        inner = kind.from_pretrained(name, out_indices=indices, use_safetensors=True)
     return Backbone(inner, *_normalisation(name))
 
 
 def build_backbone(folder: Path) -> Backbone:
     """The model that :func:`save_backbone` described, with new weights."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return Backbone(AutoBackbone.from_config(config, trust_remote_code=False), *_normalisation(str(folder)))
+    return Backbone(_kind(config, str(folder))(config), *_normalisation(str(folder)))
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Write what a run needs beside its weights: the configuration, and what pictures are normalised by."""
-    from transformers import ViTImageProcessor
-
     backbone.inner.config.save_pretrained(folder)
     mean, spread = ((each.flatten() / 255.0).tolist() for each in (backbone.normalise.mean, backbone.normalise.spread))
     ViTImageProcessor(image_mean=mean, image_std=spread).save_pretrained(folder)
+
+
+def _kind(config: PreTrainedConfig, name: str) -> Any:
+    """The class that gives maps of features. `AutoBackbone` would ask the hub, of a folder too, whether it has it."""
+    if type(config) not in MODEL_FOR_BACKBONE_MAPPING or not getattr(config, "stage_names", None):
+        raise ValueError(
+            f"{name} ({config.model_type}) is no visual encoder that gives maps: take one such as resnet, convnext, "
+            "swin or dinov2"
+        )
+    return MODEL_FOR_BACKBONE_MAPPING[type(config)]
 
 
 def _normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

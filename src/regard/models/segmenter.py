@@ -85,11 +85,6 @@ class Segmenter(nn.Module):
         self.norm, self.bias = nn.LayerNorm(dim), nn.Parameter(torch.zeros(classes))
         self.coarse = nn.Conv2d(dim, classes, 1)
 
-    @property
-    def stride(self) -> int:
-        """Of the logits."""
-        return int(self.encoder.strides[0])
-
     def forward(self, pictures: Tensor) -> Float[Tensor, "batch classes height width"]:
         """The logits of pictures `(batch, 3, height, width)`, whose values are 0 to 255, at the finest stride."""
         return self.with_coarse(pictures)[0]

@@ -157,7 +157,7 @@ class MapsOfOne(nn.Module):
 
     def __init__(self, dim: int, patch: int) -> None:
         super().__init__()
-        self.dims, self.strides = (dim,) * 4, (max(1, patch // 4), max(1, patch // 2), patch, 2 * patch)
+        self.dims, self.strides = (dim,) * 4, (patch / 4, patch / 2, patch, 2 * patch)
 
         def twice() -> nn.ConvTranspose2d:
             return nn.ConvTranspose2d(dim, dim, 2, stride=2)

@@ -44,13 +44,13 @@ class SinusoidalMap(nn.Module):
             raise ValueError(
                 f"SinusoidalMap has pairs for rows and for columns, so dim must be a multiple of 4, got {dim}"
             )
-        self.half = Sinusoidal(dim // 2)
+        self.axis = Sinusoidal(dim // 2)
 
     def forward(self, inputs: Float[Tensor, "batch height width dim"]) -> Float[Tensor, "batch height width dim"]:
         """Add the encodings of rows and columns."""
         rows, columns = inputs.chunk(2, -1)
-        rows = self.half(rows.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(inputs), -1)).transpose(1, 2)
-        columns = self.half(columns.flatten(0, 1)).unflatten(0, (len(inputs), -1))
+        rows = self.axis(rows.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(inputs), -1)).transpose(1, 2)
+        columns = self.axis(columns.flatten(0, 1)).unflatten(0, (len(inputs), -1))
         return torch.cat((rows, columns), -1)
 
 

@@ -20,7 +20,7 @@ def test_numbers_are_read_in_grey_with_a_palette_and_in_sixteen_bits(tmp_path):
         assert read_mask(tmp_path / f"{number}.png").tolist() == NUMBERS.tolist()
     two = Image.fromarray(NUMBERS % 2 * 255).convert("1")
     two.save(tmp_path / "two.png")
-    assert read_mask(tmp_path / "two.png").tolist() == [[0, 255, 0], [255, 0, 0]]
+    assert read_mask(tmp_path / "two.png").tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
 def test_colours_are_read_by_their_table(tmp_path):
@@ -35,6 +35,13 @@ def test_colours_are_read_by_their_table(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "b.png")
     with pytest.raises(ValueError, match=r"b\.png has 1 pixels of colours that no class has: \(1, 2, 3\)\. Give"):
         read_mask(tmp_path / "b.png", COLOURS)
+
+
+def test_black_and_white_are_classes_where_they_are_said_to_be(tmp_path):
+    Image.fromarray(numpy.array([[0, 255]], dtype=numpy.uint8)).save(tmp_path / "a.png")
+    assert read_mask(tmp_path / "a.png").tolist() == [[0, 255]]
+    assert read_mask(tmp_path / "a.png", {(0, 0, 0): 0, (255, 255, 255): 1}).tolist() == [[0, 1]]
+    assert read_mask(tmp_path / "a.png", COLOURS).tolist() == [[0, 255]], "colours say nothing about greys"
 
 
 def test_numbers_that_do_not_fit_are_named(tmp_path):

@@ -25,7 +25,6 @@ def pictures(*size: int) -> torch.Tensor:
 @pytest.mark.parametrize("layers", [0, 2])
 def test_logits_are_at_the_finest_and_at_a_coarse_stride(layers):
     model = build(layers).eval()
-    assert model.stride == 4
     fine, coarse = model.with_coarse(pictures(2, 3, 45, 70))
     assert fine.shape == (2, 5, 12, 18)
     assert coarse.shape == (2, 5, 3, 5)

@@ -56,7 +56,10 @@ def _task(recipe: Recipe, encoder: Any, names: Sequence[str] | None = None) -> t
     pictures, counts, problems = read(recipe, recipe.files.train, names)
     names = pictures.classes.names
     if len(names) < 2:
-        raise ValueError(f"all masks have the one class {names[0]}: there is nothing to tell apart")
+        raise ValueError(
+            f"all masks have the one class {names[0]}: there is nothing to tell apart. Where white, 255, is a class "
+            'and not what counts nowhere, say so: --files.classes \'["background 0 0 0", "thing 255 255 255"]\''
+        )
     validation, _, more = read(recipe, recipe.files.validation, names)
     return Segmentation(recipe, pictures, counts, validation, encoder), [*problems, *more]
 

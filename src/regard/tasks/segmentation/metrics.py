@@ -130,8 +130,8 @@ def table(counts: Confusion, boundary: BoundaryF, classes: Sequence[str]) -> str
         (100.0 * counts.sum(1) / counts.sum().clamp_min(1)).tolist(),
         strict=True,
     )
-    lines = [f"{'class':<{wide}}     IoU  precision  recall  boundary F  pixels"]
+    lines = [f"{'class':<{wide}}     IoU  precision  recall  boundary F   pixels"]
     for name, iou, precision, recall, edge, share in rows:
-        shown = f"{iou:8.2f}  {precision:9.2f}  {recall:6.2f}  {edge:10.2f}  {share:5.2f}%"
+        shown = f"{iou:8.2f}  {precision:9.2f}  {recall:6.2f}  {edge:10.2f}  {share:6.2f}%"
         lines.append(f"{name:<{wide}}{shown}".replace("nan", "  -"))
     return "\n".join(lines)
