@@ -3,12 +3,15 @@
 import json
 from itertools import product
 from pathlib import Path
+from random import Random
 
 import jaxtyping
 import pytest
 import yaml
 
+from regard.data.pictures import to_png
 from regard.tasks.registry import TASKS, task
+from regard.tasks.scenes import draw
 from regard.training.recipe import parse_recipe, recipe_of, recipe_values
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -27,6 +30,8 @@ def read(path: Path, data: Path):
 
 def test_the_recipes_are_these() -> None:
     assert [name_of(path) for path in RECIPES] == [
+        "segmentation/camvid.yaml",
+        "segmentation/tiny.yaml",
         "sentiment/sst2.yaml",
         "sentiment/tiny.yaml",
         "summarization/dialogsum.yaml",
@@ -103,6 +108,24 @@ def test_the_tiny_summarization_recipe_is_trained(tmp_path: Path, monkeypatch: p
     epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
     assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
     assert len(summarization.load(run).evaluate().outputs) == 6
+
+
+def test_the_tiny_segmentation_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
+    for split, size in (("train", 32), ("val", 6), ("test", 6)):
+        for number in range(size):
+            scene = draw(Random(f"{split} {number}"), side=64, most=2).scene
+            for kind, pixels in (("images", scene.picture), ("masks", scene.mask)):
+                (tmp_path / kind / split).mkdir(parents=True, exist_ok=True)
+                (tmp_path / kind / split / f"{number}.png").write_bytes(to_png(pixels))
+    segmentation = task("segmentation")
+    run = segmentation.train(read(FOLDER / "segmentation" / "tiny.yaml", tmp_path), tmp_path / "run")
+    epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+    found = segmentation.load(run).evaluate()
+    assert len(found.outputs) == 6
+    assert found.scores[0].name == "mIoU"
 
 
 def test_the_tiny_sentiment_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ _LINE = 18  # pixels of a legend's line
 _GAP = 4  # between the pictures of a sheet
 _WIDEST = 360  # pixels of a picture on a sheet
 
-Picture = UInt8[Tensor, "3 height width"]
-Mask = UInt8[Tensor, "height width"]
+Picture = UInt8[Tensor, "3 _height _width"]
+Mask = UInt8[Tensor, "_height _width"]
 
 
 def colours(classes: int) -> UInt8[Tensor, "numbers 3"]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -125,13 +125,12 @@ def class_weights(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:
     Between no weights and the full inverse, under which rare classes flood their surroundings. A class that does not
     occur counts as if it had one pixel.
     """
-    share = counts.clamp_min(1).double() / counts.sum().clamp_min(1)
-    weights = share.rsqrt()
-    return (weights / (weights * share).sum()).float()
+    weights = counts.clamp_min(1).double().rsqrt()
+    return (weights / (weights * counts).sum() * counts.sum()).float()
 
 
 def dice_loss(
-    logits: Float[Tensor, "batch classes height width"], masks: Int[Tensor, "batch height width"]
+    logits: Float[Tensor, "batch classes height width"], masks: UInt8[Tensor, "batch height width"]
 ) -> Float[Tensor, ""]:
     """`1 - 2 sum p y / (sum p + sum y)`, the mean over the classes of the batch (Milletari et al. 2016).
 
