@@ -177,6 +177,8 @@ def test_one_class_is_nothing_to_tell_apart(tmp_path):
             (tmp_path / kind / split).mkdir(parents=True)
         Image.new("RGB", (64, 64)).save(tmp_path / "images" / split / "a.png")
         Image.new("L", (64, 64)).save(tmp_path / "masks" / split / "a.png")
+    with pytest.raises(ValueError, match=r"no pixel of the 1 masks counts: all of them are 255, or what files\.ignore"):
+        train(tiny(tmp_path, files=Files(ignore=0)), tmp_path / "run")
     with pytest.raises(ValueError, match="all masks have the one class class 0: there is nothing to tell apart"):
         train(tiny(tmp_path, files=Files()), tmp_path / "run")
 
@@ -249,6 +251,7 @@ def test_pictures_for_people():
     [
         ({"crop": [64]}, "crop is a height and a width of 32 pixels or more"),
         ({"batch": 0}, "batch is 1 picture or more"),
+        ({"longest": 0}, "longest is 32 pixels or more, or null; got 0"),
         ({"dice": 1.5}, "dice is a share of the loss"),
     ],
 )

@@ -172,6 +172,10 @@ def survey(
     if problems and not (skip and good):
         rest = f" And {len(problems) - 1} more cannot be read." if len(problems) > 1 else ""
         raise ValueError(f"{problems[0]}.{rest} To go on without such pictures: --files.broken skip")
+    if not counts[:IGNORE].any():
+        raise ValueError(
+            f"no pixel of the {len(good)} masks counts: all of them are {IGNORE}, or what files.ignore says"
+        )
     number = len(found.classes.names) or int(counts[:IGNORE].nonzero().max()) + 1
     classes = replace(found.classes, names=found.classes.names or tuple(f"class {one}" for one in range(number)))
     kept = replace(

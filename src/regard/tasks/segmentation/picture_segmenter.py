@@ -1,5 +1,6 @@
 """Segmenting pictures with a trained model."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +101,7 @@ class PictureSegmenter:
             boundary.add(mask, scene.mask)
             ious.append(metrics.mean_iou(own))
             outputs.append(f"{path.name}\t{ious[-1]:.2f}")
-        order = sorted(range(len(ious)), key=lambda place: ious[place])
+        order = sorted(range(len(ious)), key=lambda place: (math.isnan(ious[place]), ious[place]))
         # From the worst to the best, evenly: nobody learns from the best alone.
         ranks = sorted({number * (len(order) - 1) // (_ROWS - 1) for number in range(_ROWS)})
         scenes = [found.scene(order[rank]) for rank in ranks]

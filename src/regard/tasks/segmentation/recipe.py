@@ -169,6 +169,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if len(self.crop) != 2 or min(self.crop) < 32:
             raise ValueError(f"crop is a height and a width of 32 pixels or more, such as [256, 256]; got {self.crop}")
+        if self.longest is not None and self.longest < 32:
+            raise ValueError(f"longest is 32 pixels or more, or null; got {self.longest}")
         if self.batch < 1:
             raise ValueError(f"batch is 1 picture or more; got {self.batch}")
         if not 0.0 <= self.dice <= 1.0:

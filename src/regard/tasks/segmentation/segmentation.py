@@ -137,10 +137,11 @@ def dice_loss(
     Pixels of no known class take no part, and neither do classes that the batch does not have.
     """
     known = masks != IGNORE
-    classes = logits.shape[1]
-    wanted = functional.one_hot(masks.where(known, 0).long(), classes).permute(0, 3, 1, 2) * known.unsqueeze(1)
+    target = masks.where(known, 0).long()
     found = logits.softmax(1) * known.unsqueeze(1)
-    both, of_each = (found * wanted).sum((0, 2, 3)), wanted.sum((0, 2, 3))
+    of_true = found.gather(1, target.unsqueeze(1)).flatten()
+    both = found.new_zeros(logits.shape[1]).index_add(0, target.flatten(), of_true)
+    of_each = torch.bincount(target[known], minlength=logits.shape[1])
     dice = 2.0 * both / (found.sum((0, 2, 3)) + of_each).clamp_min(1e-9)
     there = of_each > 0
     return 1.0 - (dice * there).sum() / there.sum().clamp_min(1)
