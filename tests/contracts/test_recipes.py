@@ -11,7 +11,7 @@ import yaml
 
 from regard.data.pictures import to_png
 from regard.tasks.registry import TASKS, task
-from regard.tasks.scenes import draw
+from regard.tasks.scenes import SHAPES, draw
 from regard.training.recipe import parse_recipe, recipe_of, recipe_values
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -30,6 +30,8 @@ def read(path: Path, data: Path):
 
 def test_the_recipes_are_these() -> None:
     assert [name_of(path) for path in RECIPES] == [
+        "detection/bccd.yaml",
+        "detection/tiny.yaml",
         "segmentation/camvid.yaml",
         "segmentation/tiny.yaml",
         "sentiment/sst2.yaml",
@@ -108,6 +110,30 @@ def test_the_tiny_summarization_recipe_is_trained(tmp_path: Path, monkeypatch: p
     epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
     assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
     assert len(summarization.load(run).evaluate().outputs) == 6
+
+
+def test_the_tiny_detection_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
+    for split, size in (("train", 32), ("val", 6), ("test", 6)):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        for number in range(size):
+            scene = draw(Random(f"{split} {number}"), side=64, most=2).scene
+            (tmp_path / "images" / split / f"{number}.png").write_bytes(to_png(scene.picture))
+            lines = [
+                f"{label} {(left + right) / 128} {(top + bottom) / 128} {(right - left) / 64} {(bottom - top) / 64}\n"
+                for (left, top, right, bottom), label in zip(scene.boxes.tolist(), scene.labels.tolist(), strict=True)
+            ]
+            (tmp_path / "labels" / split / f"{number}.txt").write_text("".join(lines))
+    (tmp_path / "classes.txt").write_text("\n".join(SHAPES))
+    detection = task("detection")
+    run = detection.train(read(FOLDER / "detection" / "tiny.yaml", tmp_path), tmp_path / "run")
+    epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+    found = detection.load(run).evaluate()
+    assert len(found.outputs) == 6
+    assert found.scores[0].name == "AP"
 
 
 def test_the_tiny_segmentation_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

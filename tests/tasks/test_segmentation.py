@@ -15,9 +15,10 @@ from regard.data.augmentation import Augmentation
 from regard.data.pictures import read_picture, to_png, to_tensor
 from regard.data.scene import IGNORE
 from regard.explain import Look, page
+from regard.tasks.colours import colours
 from regard.tasks.scenes import SHAPES, draw
 from regard.tasks.segmentation import PictureSegmenter, Recipe, load, resume, train
-from regard.tasks.segmentation.pictures import colours, overlay, sheet
+from regard.tasks.segmentation.pictures import overlay, sheet
 from regard.tasks.segmentation.recipe import Files, Model, Prediction
 from regard.tasks.segmentation.searching import probabilities, windows
 from regard.tasks.segmentation.segmentation import class_weights, dice_loss

@@ -16,6 +16,8 @@ EXTRAS = {
         "babel",
         "safetensors",
         "matplotlib",
+        "scipy",
+        "faster_coco_eval",
     ],
     "hub": ["huggingface_hub", "transformers"],
 }

@@ -53,6 +53,22 @@ def resized(scene: Scene, height: int, width: int) -> Scene:
     return replace(scene, picture=picture, mask=mask, boxes=boxes)
 
 
+def shrunk(scene: Scene, longest: int) -> Scene:
+    """The scene, at most `longest` pixels on its longer side."""
+    most = max(scene.size)
+    if most <= longest:
+        return scene
+    height, width = (max(1, round(length * longest / most)) for length in scene.size)
+    return resized(scene, height, width)
+
+
+def fitted(scene: Scene, height: int, width: int) -> Scene:
+    """The scene at the size at which it just fits into a height and a width, its shape kept."""
+    scale = min(height / scene.size[0], width / scene.size[1])
+    tall, wide = (max(1, round(length * scale)) for length in scene.size)
+    return resized(scene, tall, wide)
+
+
 def cropped(scene: Scene, top: int, left: int, height: int, width: int) -> Scene:
     """A part of the scene, which may reach beyond it: there the picture is grey and the mask IGNORE.
 

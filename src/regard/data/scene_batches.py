@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from regard.data.augmentation import Augmentation
@@ -16,10 +16,12 @@ from regard.data.scene import Scene
 
 @dataclass(frozen=True, kw_only=True)
 class SceneBatch:
-    """Pictures of one size, with their masks."""
+    """Pictures of one size, with their masks, or with the boxes of each and the classes of those."""
 
     pictures: UInt8[Tensor, "batch 3 height width"]
-    masks: UInt8[Tensor, "batch height width"]
+    masks: UInt8[Tensor, "batch height width"] | None = None
+    boxes: tuple[Float[Tensor, "_things 4"], ...] = ()
+    labels: tuple[Int[Tensor, " _things"], ...] = ()
 
     @property
     def count(self) -> int:
@@ -28,7 +30,12 @@ class SceneBatch:
 
     def to(self, device: torch.device | str) -> "SceneBatch":
         """The same batch on `device`."""
-        return replace(self, pictures=self.pictures.to(device), masks=self.masks.to(device))
+        return SceneBatch(
+            pictures=self.pictures.to(device),
+            masks=None if self.masks is None else self.masks.to(device),
+            boxes=tuple(each.to(device) for each in self.boxes),
+            labels=tuple(each.to(device) for each in self.labels),
+        )
 
 
 class SceneBatches(EpochBatches[SceneBatch]):
@@ -83,4 +90,9 @@ class SceneBatches(EpochBatches[SceneBatch]):
 def collate(scenes: Sequence[Scene]) -> SceneBatch:
     """Scenes of one size as a batch."""
     masks = [scene.mask for scene in scenes if scene.mask is not None]
-    return SceneBatch(pictures=torch.stack([scene.picture for scene in scenes]), masks=torch.stack(masks))
+    return SceneBatch(
+        pictures=torch.stack([scene.picture for scene in scenes]),
+        masks=torch.stack(masks) if masks else None,
+        boxes=tuple(scene.boxes for scene in scenes if scene.boxes is not None),
+        labels=tuple(scene.labels for scene in scenes if scene.labels is not None),
+    )

@@ -1,7 +1,6 @@
 """Pictures with a class for each pixel, found in the folders that people have."""
 
 import csv
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from regard.data.coco import Coco, coco_file, coco_places
 from regard.data.files import hint, listed, names, require_folder
 from regard.data.lines import lines
 from regard.data.masks import Colour, outlined, read_mask, run_lengths
@@ -230,18 +230,9 @@ def read_segmented(
     folder = Path(folder)
     require_folder(folder)
     given = Classes.of(classes, "files.classes") if classes else _classes_in(folder)
-    looked = [
-        folder / each.format(split=split)
-        for each in (
-            "annotations/instances_{split}.json",
-            "annotations/{split}.json",
-            "{split}.json",
-            "{split}/_annotations.coco.json",
-        )
-    ]
-    for path in looked:
-        if path.is_file():
-            return _of_coco(path, [folder / pictures.format(split=split), folder / split, path.parent, folder])
+    path = coco_file(folder, split)
+    if path is not None:
+        return _of_coco(path, [folder / pictures.format(split=split), folder / split, path.parent, folder])
     listing = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if listing.is_file():
         stems = [line.split()[0] for line in lines(listing) if line.strip()]
@@ -252,10 +243,11 @@ def read_segmented(
             ignore=ignore,
         )
     two = folder / pictures.format(split=split), folder / masks.format(split=split)
-    for path in two:
-        if not path.is_dir():
+    for each in two:
+        if not each.is_dir():
+            looked = [str(place.relative_to(folder)) for place in coco_places(folder, split)]
             raise ValueError(
-                f"{folder} has no {split!r}: looked for {listed([str(each.relative_to(folder)) for each in looked])} "
+                f"{folder} has no {split!r}: looked for {listed(looked)} "
                 f"(COCO), {listing.relative_to(folder)} (VOC), and the folders {two[0].relative_to(folder)} and "
                 f"{two[1].relative_to(folder)} (--files.pictures, --files.masks). The folder holds "
                 f"{listed(names(folder)) or 'nothing'}{hint(split, names(folder))}"
@@ -306,36 +298,22 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _of_coco(path: Path, folders: Sequence[Path]) -> SegmentedPictures:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        images = {image["id"]: image["file_name"] for image in content["images"]}
-        categories = sorted((category["id"], category["name"]) for category in content["categories"])
-        things: dict[int, list[Mapping[str, Any]]] = {number: [] for number in images}
-        for thing in content["annotations"]:
-            if thing.get("segmentation"):
-                things[thing["image_id"]].append(thing)
-    except (ValueError, KeyError, TypeError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path} is no COCO file of annotations: {reason}") from None
-    numbers = {number: place for place, (number, _) in enumerate(categories, 1)}
-    unknown = {thing["category_id"] for of_one in things.values() for thing in of_one} - numbers.keys()
-    if unknown:
-        raise ValueError(f"{path} has annotations of the category {min(unknown)}, which it does not name")
-    order = sorted(images)
+    coco = Coco.read(path)
+    numbers = {number: place + 1 for number, place in coco.classes.items()}
     return SegmentedPictures(
-        classes=Classes(names=(BACKGROUND, *(name for _, name in categories))),
-        pictures=tuple(_in_folders(images[number], folders) for number in order),
+        classes=Classes(names=(BACKGROUND, *coco.categories.values())),
+        pictures=tuple(coco.file(number, folders) for number in coco.pictures),
         masks=tuple(
             Outlines(
-                things=tuple(sorted(things[number], key=lambda thing: -float(thing.get("area", 0.0)))),
+                things=tuple(
+                    sorted(
+                        (thing for thing in things if thing.get("segmentation")),
+                        key=lambda thing: -float(thing.get("area", 0.0)),
+                    )
+                ),
                 numbers=numbers,
-                where=f"{path}, picture {images[number]}",
+                where=f"{path}, picture {coco.pictures[number]}",
             )
-            for number in order
+            for number, things in coco.annotations.items()
         ),
     )
-
-
-def _in_folders(name: str, folders: Sequence[Path]) -> Path:
-    """Where a picture is; if nowhere, where it was looked for first."""
-    return next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)

@@ -20,6 +20,7 @@ TASKS = {
     "summarization": "regard.tasks.summarization",
     "sentiment": "regard.tasks.sentiment",
     "segmentation": "regard.tasks.segmentation",
+    "detection": "regard.tasks.detection",
 }
 
 

@@ -50,6 +50,15 @@ class Showing(Protocol):
 
 
 @runtime_checkable
+class Remarking(Protocol):
+    """A task that has something to say of its last validation."""
+
+    def remark(self) -> str:
+        """A line for people; empty, if there is nothing to say."""
+        ...
+
+
+@runtime_checkable
 class Task(Protocol):
     """What `fit` trains.
 

@@ -1,5 +1,7 @@
 """`regard demo TASK` in tiny form: data, training, evaluation, unseen inputs, the page."""
 
+from importlib import import_module
+
 import jaxtyping
 import pytest
 
@@ -47,6 +49,21 @@ def test_the_whole_road_of_sentiment(regard, tmp_path, monkeypatch):
         (line,) = (line for line in done.out.splitlines() if line.startswith(f"  {text} "))
         assert line.endswith(("right", f"wrong, it is {label}"))
     assert {"attention.html", "attention-4.png", "labels.json"} <= {path.name for path in run.iterdir()}
+
+
+@pytest.mark.parametrize(("name", "first"), [("segmentation", "mIoU"), ("detection", "AP")])
+def test_the_whole_road_of_pictures(regard, tmp_path, monkeypatch, name, first):
+    demo = import_module(f"regard.tasks.{name}.demo")
+    for split in ("val", "test"):
+        monkeypatch.setitem(demo.SIZES, split, 3)
+    run = tmp_path / "run"
+    done = regard("demo", name, "--run", run, "--examples", 16, "--epochs", 1)
+    assert done.status == 0, done.err
+    assert "made 16 examples in" in done.err
+    assert "images/train/0000.png: " in done.err
+    assert f"on 3 scenes never seen:\n  {first} " in done.out
+    assert f"Try: regard predict {run} '{tmp_path / 'run-data' / 'images' / 'test' / '0000.png'}'" in done.out
+    assert {"attention.html", "attention-3.png", "labels.json", "samples"} <= {path.name for path in run.iterdir()}
 
 
 def test_a_task_that_is_not_there(regard, tmp_path):

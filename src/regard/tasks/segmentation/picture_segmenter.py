@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regard.attention import watch
 from regard.data.pictures import read_picture, to_png, to_tensor
-from regard.data.scene import Scene, resized
+from regard.data.scene import Scene, resized, shrunk
 from regard.data.segmented import SegmentedPictures, read_segmented, survey
 from regard.explain.look import Grid, Look, Side, records
 from regard.explain.pieces import Piece
@@ -22,7 +22,6 @@ from regard.tasks.segmentation import metrics
 from regard.tasks.segmentation.pictures import overlay, sheet
 from regard.tasks.segmentation.recipe import Recipe
 from regard.tasks.segmentation.searching import probabilities
-from regard.tasks.segmentation.segmentation import shrunk
 from regard.training import RunDirectory
 
 _NAMED = 4  # classes that a line names, at most

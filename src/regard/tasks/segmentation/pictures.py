@@ -9,6 +9,7 @@ from torch import Tensor
 
 from regard.data.pictures import to_png, to_tensor
 from regard.data.scene import IGNORE
+from regard.tasks.colours import colours
 
 OPACITY = 0.55  # of a class's colour
 _LINE = 18  # pixels of a legend's line
@@ -17,20 +18,6 @@ _WIDEST = 360  # pixels of a picture on a sheet
 
 Picture = UInt8[Tensor, "3 _height _width"]
 Mask = UInt8[Tensor, "_height _width"]
-
-
-def colours(classes: int) -> UInt8[Tensor, "numbers 3"]:
-    """A colour for each number of a mask, that of IGNORE black.
-
-    Neighbouring numbers lie far apart on the circle of hues (a golden section), in three degrees of lightness.
-    """
-    table = torch.zeros(IGNORE + 1, 3, dtype=torch.uint8)
-    for number in range(classes):
-        hue, value = (0.58 + number * 0.618034) % 1.0, (1.0, 0.72, 0.86)[number % 3]
-        wheel = torch.tensor([hue, hue + 2 / 3, hue + 1 / 3]) % 1.0
-        pure = ((wheel * 6.0 - 3.0).abs() - 1.0).clamp(0.0, 1.0)  # red, green, blue of the hue
-        table[number] = (255 * value * (1.0 - 0.75 * (1.0 - pure))).round().byte()
-    return table
 
 
 def overlay(picture: Picture, mask: Mask, classes: Sequence[str]) -> Picture:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from regard.data.scene import IGNORE, Scene, resized
+from regard.data.scene import IGNORE, Scene, shrunk
 from regard.data.scene_batches import SceneBatch, SceneBatches
 from regard.data.segmented import SegmentedPictures
 from regard.tasks.segmentation import metrics
@@ -56,6 +56,7 @@ class Segmentation:
 
     def loss(self, batch: SceneBatch) -> Float[Tensor, ""]:
         """What is minimised: cross-entropy over pixels, 1 - Dice over classes, and cross-entropy at the coarse map."""
+        assert batch.masks is not None
         recipe, size = self.recipe, batch.masks.shape[-2:]
         fine, coarse = self.model.with_coarse(batch.pictures)
         logits = functional.interpolate(fine.float(), size, mode="bilinear", align_corners=False)
@@ -64,8 +65,8 @@ class Segmentation:
         if recipe.dice:
             loss = loss + recipe.dice * dice_loss(logits, batch.masks)
         if recipe.coarse:
-            shrunk = functional.interpolate(batch.masks[:, None], coarse.shape[-2:], mode="nearest-exact")[:, 0]
-            loss = loss + recipe.coarse * self._cross_entropy(coarse.float(), shrunk.long(), recipe.label_smoothing)
+            small = functional.interpolate(batch.masks[:, None], coarse.shape[-2:], mode="nearest-exact")[:, 0]
+            loss = loss + recipe.coarse * self._cross_entropy(coarse.float(), small.long(), recipe.label_smoothing)
         return loss
 
     def _cross_entropy(self, logits: Tensor, target: Tensor, smoothing: float) -> Float[Tensor, ""]:
@@ -108,15 +109,6 @@ def read_scene(found: SegmentedPictures, place: int, longest: int | None) -> Sce
     """A picture with its mask, at most `longest` pixels on its longer side."""
     scene = found.scene(place)
     return scene if longest is None else shrunk(scene, longest)
-
-
-def shrunk(scene: Scene, longest: int) -> Scene:
-    """The scene, at most `longest` pixels on its longer side."""
-    most = max(scene.size)
-    if most <= longest:
-        return scene
-    height, width = (max(1, round(length * longest / most)) for length in scene.size)
-    return resized(scene, height, width)
 
 
 def class_weights(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:

@@ -15,6 +15,7 @@ from regard.training.callbacks.stopping import Stopping
 from regard.training.options import TrainingOptions
 from regard.training.progress import Progress
 from regard.training.run import RunDirectory
+from regard.training.task import Remarking
 
 _REFRESH = 0.5  # seconds between two pictures of the bar
 _LINE = 60.0  # seconds between two plain lines
@@ -94,6 +95,8 @@ class Display(Callback):
             + (f", {rest}" if rest else "")
             + (" *" if validation and self.progress.stale == 0 else "")
         )
+        if validation and isinstance(self.epochs.task, Remarking) and (remark := self.epochs.task.remark()):
+            self.say(f"epoch {number}: {remark}")
 
     def say(self, text: str) -> None:
         """One line on standard error and in the log."""

@@ -1,0 +1,180 @@
+"""Who is responsible for what, the noise that is to be cleaned away, and what it costs to be wrong."""
+
+import itertools
+
+import pytest
+import torch
+
+from regard.models.boxes import iou, to_centred, to_corners
+from regard.models.detector import Detector, Found, Queries
+from regard.models.vision import Pyramid, VisualEncoder
+from regard.tasks.detection.losses import Weights, of_cells, of_queries, varifocal
+from regard.tasks.detection.targets import Costs, Things, assigned, matched
+from regard.tasks.detection.training_queries import SHIFT, denoising, parted, together
+
+
+def boxes(count: int, seed: int) -> torch.Tensor:
+    low, size = torch.rand(2, count, 2, generator=torch.Generator().manual_seed(seed)) * 0.5
+    return to_centred(torch.cat((low, low + size + 0.02), -1))
+
+
+def things(count: int, seed: int) -> Things:
+    labels = torch.randint(0, 3, (count,), generator=torch.Generator().manual_seed(seed))
+    return Things(boxes=boxes(count, seed), labels=labels)
+
+
+def found(count: int, seed: int, batch: int = 1) -> Found:
+    generator = torch.Generator().manual_seed(seed)
+    return Found(
+        logits=torch.randn(batch, count, 3, generator=generator),
+        boxes=torch.stack([boxes(count, seed + 50 + row) for row in range(batch)]),
+    )
+
+
+def cost(one: Found, query: int, true: Things, place: int, costs: Costs) -> float:
+    """What a pair costs, by hand."""
+    p = one.logits[0, query, true.labels[place]].sigmoid()
+    label = 0.25 * (1 - p) ** 2 * -p.log() - 0.75 * p**2 * -(1 - p).log()
+    off = (one.boxes[0, query] - true.boxes[place]).abs().sum()
+    own, other = to_corners(one.boxes[0, query]), to_corners(true.boxes[place])
+    overlap, union = iou(own, other)
+    hull = (torch.maximum(own[2:], other[2:]) - torch.minimum(own[:2], other[:2])).prod()
+    return float(costs.label * label + costs.corners * off + costs.overlap * (1 - overlap + (hull - union) / hull))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_things_are_given_to_queries_at_the_least_cost_in_all(seed):
+    one, true, costs = found(5, seed), things(3, seed + 9), Costs()
+    ((queries, places),) = matched(one, [true], costs)
+    assert sorted(places.tolist()) == [0, 1, 2]
+    pairs = zip(queries.tolist(), places.tolist(), strict=True)
+    own = sum(cost(one, query, true, place, costs) for query, place in pairs)
+    least = min(
+        sum(cost(one, query, true, place, costs) for place, query in enumerate(chosen))
+        for chosen in itertools.permutations(range(5), 3)
+    )
+    assert own == pytest.approx(least, abs=1e-4)
+
+
+def test_a_picture_without_things_has_no_pairs():
+    none = Things(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+    ((queries, places),) = matched(found(5, 1), [none], Costs())
+    assert len(queries) == len(places) == 0
+    (chosen,) = assigned(found(6, 1), torch.rand(6, 2), [none])
+    assert len(chosen.cells) == 0
+    assert float(of_queries(found(5, 1), [none], [(queries, places)], Weights(), 1)) > 0, (
+        "sure of nothing costs nothing"
+    )
+
+
+def test_a_repeated_thing_has_several_queries():
+    true = things(2, 3)
+    ((queries, places),) = matched(found(9, 4), [true.repeated(3)], Costs())
+    assert len(set(queries.tolist())) == 6
+    assert sorted((places % 2).tolist()) == [0, 0, 0, 1, 1, 1]
+
+
+def grid() -> tuple[Found, torch.Tensor]:
+    """Cells of an 8 x 8 map, each with a box of a quarter of the picture around it, all alike."""
+    steps = (torch.arange(8) + 0.5) / 8
+    rows, columns = torch.meshgrid(steps, steps, indexing="ij")
+    centres = torch.stack((columns, rows), -1).flatten(0, 1)
+    around = torch.cat((centres, torch.full((64, 2), 0.25)), -1)
+    return Found(logits=torch.zeros(1, 64, 3), boxes=around[None]), centres
+
+
+def test_cells_in_the_middle_of_a_thing_are_responsible_for_it():
+    cells, centres = grid()
+    true = Things(boxes=torch.tensor([[0.5, 0.5, 0.25, 0.25]]), labels=torch.tensor([1]))
+    (chosen,) = assigned(cells, centres, [true])
+    assert sorted(chosen.cells.tolist()) == [27, 28, 35, 36], "only cells whose middle lies inside"
+    assert chosen.weights.tolist() == pytest.approx(
+        [float(iou(to_corners(cells.boxes[0, 27]), to_corners(true.boxes[0]))[0])] * 4
+    )
+    (fewer,) = assigned(cells, centres, [true], most=2)
+    assert len(fewer.cells) == 2
+
+
+def test_a_thing_between_cells_has_the_nearest_and_a_cell_has_one_thing():
+    cells, centres = grid()
+    thin = Things(boxes=torch.tensor([[0.5, 0.5, 0.01, 0.01], [0.51, 0.51, 0.6, 0.6]]), labels=torch.tensor([0, 2]))
+    (chosen,) = assigned(cells, centres, [thin], most=64)
+    assert len(set(chosen.cells.tolist())) == len(chosen.cells)
+    assert set(chosen.things.tolist()) <= {0, 1}
+    alone = Things(boxes=thin.boxes[:1], labels=thin.labels[:1])
+    (one,) = assigned(cells, centres, [alone])
+    assert len(one.cells) == 1
+
+
+def test_what_is_right_costs_least():
+    true = things(4, 5)
+    pairs = [(torch.arange(4), torch.arange(4))]
+    right = torch.full((1, 6, 3), -20.0)
+    right[0, torch.arange(4), true.labels] = 20.0
+    good = Found(logits=right, boxes=torch.cat((true.boxes, boxes(2, 1)))[None])
+    best = float(of_queries(good, [true], pairs, Weights(), 4))
+    assert best == pytest.approx(0.0, abs=1e-4)
+    moved = Found(logits=right, boxes=good.boxes + 0.05)
+    turned = Found(logits=right.roll(1, -1), boxes=good.boxes)
+    assert float(of_queries(moved, [true], pairs, Weights(), 4)) > 0.1
+    assert float(of_queries(turned, [true], pairs, Weights(), 4)) > 1.0
+
+
+def test_the_varifocal_loss_by_hand():
+    logits, quality = torch.tensor([0.3, -1.2]), torch.tensor([0.8, 0.0])
+    p = logits.sigmoid()
+    expected = 0.8 * -(0.8 * p[0].log() + 0.2 * (1 - p[0]).log()) + 0.75 * p[1] ** 2 * -(1 - p[1]).log()
+    torch.testing.assert_close(varifocal(logits, quality), expected)
+
+
+def test_the_loss_of_cells_counts_them_by_their_weights():
+    cells, centres = grid()
+    true = Things(boxes=torch.tensor([[0.5, 0.5, 0.25, 0.25]]), labels=torch.tensor([1]))
+    chosen = assigned(cells, centres, [true])
+    only = Weights(label=0.0, overlap=0.0)
+    expected = 5.0 * (cells.boxes[0, chosen[0].cells] - true.boxes).abs().sum(-1).mean() * chosen[0].weights.sum()
+    assert float(of_cells(cells, [true], chosen, only)) == pytest.approx(
+        float(expected / max(1.0, chosen[0].weights.sum()))
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> Detector:
+    torch.manual_seed(1)
+    shape = Pyramid(dims=(8, 8, 8, 8), convolutions=(0, 0, 0, 0), attention=(0, 0, 0, 0))
+    return Detector(VisualEncoder(shape), 3, dim=16, layers=1, heads=2, queries=5, points=2)
+
+
+def test_noise_is_near_the_things_and_groups_do_not_see_each_other(model):
+    true = [things(3, 1), things(1, 2)]
+    noise = denoising(model, true, 2)
+    assert noise.queries.vectors.shape == (2, 2 * 2 * 3, 16)
+    assert noise.things == 8
+    assert noise.real[0].all()
+    assert noise.real[1].tolist() == [True, False, False] * 4
+    queries, places = noise.pairs[0]
+    assert queries.tolist() == [0, 1, 2, 6, 7, 8]
+    assert places.tolist() == [0, 1, 2, 0, 1, 2]
+    assert noise.pairs[1][0].tolist() == [0, 6]
+    near = to_corners(noise.queries.boxes[0, queries]) - to_corners(true[0].boxes[places]).clamp(0, 1)
+    limit = SHIFT * true[0].boxes[places][:, 2:].repeat(1, 2) / 2
+    assert (near.abs() <= limit + 1e-5).all()
+    assert noise.sees[:6, :6].all()
+    assert not noise.sees[:6, 6:].any()
+    assert denoising(model, true, 0) is None
+    assert denoising(model, [Things(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))], 2) is None
+
+
+def test_no_query_of_training_is_seen_by_those_of_prediction(model):
+    own = Queries(vectors=torch.randn(2, 5, 16), boxes=torch.rand(2, 5, 4))
+    more = Queries(vectors=torch.randn(2, 4, 16), boxes=torch.rand(2, 4, 4))
+    noise = denoising(model, [things(3, 1), things(1, 2)], 1)
+    whole = together(own, more, noise)
+    assert whole.vectors.shape == (2, 5 + 4 + 6, 16)
+    assert whole.sees[:, :5, :5].all()
+    assert not whole.sees[:, :5, 5:].any()
+    assert whole.sees[:, 5:9, 5:9].all()
+    assert not whole.sees[:, 5:9, 9:].any()
+    assert not whole.sees[1, 9:, 10].any(), "filling is seen by none"
+    parts = parted(Found(logits=torch.randn(2, 15, 3), boxes=torch.rand(2, 15, 4)), [5, 4, 6])
+    assert [part.logits.shape[1] for part in parts] == [5, 4, 6]
