@@ -19,7 +19,7 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
+def scenes(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     for split in ("train", "val", "test"):
         for number in range(4):
@@ -32,17 +32,17 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(data) -> Path:
+def run(scenes) -> Path:
     """A run that was trained by `regard train segmentation`."""
     from regard.cli.main import main
 
-    assert main(["train", "segmentation", "--data", str(data), "--run", str(data / "run"), *TINY]) == 0
-    return data / "run"
+    assert main(["train", "segmentation", "--data", str(scenes), "--run", str(scenes / "run"), *TINY]) == 0
+    return scenes / "run"
 
 
 @pytest.fixture
-def picture(data) -> Path:
-    return data / "images" / "test" / "1.png"
+def picture(scenes) -> Path:
+    return scenes / "images" / "test" / "1.png"
 
 
 def test_a_run_shows_what_it_finds(run):
@@ -62,8 +62,8 @@ def test_predict_writes_masks_and_overlays(regard, run, picture, tmp_path):
     assert sum(row["outputs"][0]["shares"].values()) == pytest.approx(1, abs=1e-4)
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(regard, run, data, tmp_path):
-    given = [data / "images" / split / "1.png" for split in ("train", "val", "test")]
+def test_pictures_of_one_name_do_not_overwrite_each_other(regard, run, scenes, tmp_path):
+    given = [scenes / "images" / split / "1.png" for split in ("train", "val", "test")]
     assert regard("predict", run, *given, "-o", tmp_path).status == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{stem}.{kind}.png" for stem in ("1-2", "1-3", "1") for kind in ("mask", "overlay")
@@ -110,8 +110,8 @@ def test_what_is_not_for_this_model_is_named(regard, run, picture, model):
     assert told.startswith("segmentation runs no pretrained model as it is; begin with its encoder: regard train")
 
 
-def test_options_that_make_no_sense_are_named(regard, data, tmp_path):
-    where = ("--data", data, "--run", tmp_path / "run")
+def test_options_that_make_no_sense_are_named(regard, scenes, tmp_path):
+    where = ("--data", scenes, "--run", tmp_path / "run")
     told = regard("train", "segmentation", *where, "--crop=[8,8]").told("train")
     assert "crop is a height and a width of 32 pixels or more" in told
     told = regard("train", "segmentation", *where, "--model.dims=[16,20,32,32]", "--model.attention=[0,1,0,0]").told(

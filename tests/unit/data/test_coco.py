@@ -44,8 +44,14 @@ def test_where_a_file_may_be(tmp_path, place):
         ({"images": GOOD["images"] * 2}, "gives the number 7, 3 to more than one picture"),
         ({"categories": [{"id": 9, "name": "dog"}] * 2}, "gives the number 9 to more than one category"),
         ({"annotations": GOOD["annotations"][:1] * 2}, "gives the number 1 to more than one annotation"),
-        ({"annotations": [{"image_id": 5, "category_id": 9}]}, "annotations of the picture 5, which it does not name"),
-        ({"annotations": [{"image_id": 7, "category_id": 5}]}, "annotations of the category 5, which it does not name"),
+        (
+            {"annotations": [{"image_id": 5, "category_id": 9}]},
+            "has annotations of the picture 5, which",
+        ),
+        (
+            {"annotations": [{"image_id": 7, "category_id": 5}]},
+            "has annotations of the category 5, which",
+        ),
         ({"annotations": [{"image_id": 7}]}, "is no COCO file of annotations: it lacks 'category_id'"),
         ({"images": None}, "is no COCO file of annotations: "),
     ],
