@@ -40,7 +40,7 @@ def tiny(folder: Path, **options) -> Recipe:
             queries=12,
             points=3,
         ),
-        "helps": Helps(denoising=1, more=12, repeats=2),
+        "helps": Helps(denoising=6, more=12, repeats=2),
         "augmentation": NOTHING,
         "size": [64, 64],
         "batch": 4,

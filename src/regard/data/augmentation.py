@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from regard.data.scene import Scene, coloured, cropped, flipped, resized, tiled
+from regard.data.scene import Scene, coloured, cropped, flipped, resized, tiled, turned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +13,7 @@ class Augmentation:
 
     Args:
         flip: Probability of seeing it in a mirror.
+        turn: Probability of a turn by quarters of a circle, for pictures without an up and down.
         smallest: Least factor of its size.
         largest: Greatest factor of its size; the factor is drawn evenly on a logarithmic scale.
         stretch: Greatest factor between the changes of height and width (1: both change alike).
@@ -21,6 +22,7 @@ class Augmentation:
     """
 
     flip: float = 0.5
+    turn: float = 0.0
     smallest: float = 0.5
     largest: float = 2.0
     stretch: float = 1.2
@@ -28,7 +30,7 @@ class Augmentation:
     mosaic: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("flip", "mosaic"):
+        for name in ("flip", "turn", "mosaic"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"augmentation.{name} is a probability, from 0 to 1; got {getattr(self, name)}")
         if not 0.0 < self.smallest <= self.largest:
@@ -56,16 +58,20 @@ class Augmentation:
         if random.random() < self.mosaic:
             height, width = size
             row, column = (round(length * random.uniform(0.3, 0.7)) for length in size)
-            scenes = [read(item), *(read(random.randrange(items)) for _ in range(3))]
+            chosen = [item, *(random.randrange(items) for _ in range(3))]
+            scenes = [self._turned(read(one), random) for one in chosen]
             random.shuffle(scenes)
             quarters = [(tall, wide) for tall in (row, height - row) for wide in (column, width - column)]
             parts = [self._placed(one, part, random, 0.5) for one, part in zip(scenes, quarters, strict=True)]
             scene = tiled(parts, height, width, row, column)
         else:
-            scene = self._placed(read(item), size, random, 1.0)
+            scene = self._placed(self._turned(read(item), random), size, random, 1.0)
         if random.random() < self.flip:
             scene = flipped(scene)
         return self._lit(scene, random)
+
+    def _turned(self, scene: Scene, random: Random) -> Scene:
+        return turned(scene, random.randrange(4)) if random.random() < self.turn else scene
 
     def _placed(self, scene: Scene, size: tuple[int, int], random: Random, factor: float) -> Scene:
         """A part of the scene at a scale and a place of chance; where it is smaller than `size`, with grey around."""

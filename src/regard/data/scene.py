@@ -39,6 +39,18 @@ def flipped(scene: Scene) -> Scene:
     return replace(scene, picture=scene.picture.flip(-1), mask=mask, boxes=boxes)
 
 
+def turned(scene: Scene, quarters: int) -> Scene:
+    """The scene turned to the left by quarters of a circle. Four of them are none."""
+    for _ in range(quarters % 4):
+        boxes, width = scene.boxes, scene.size[1]
+        if boxes is not None:
+            left, top, right, bottom = boxes.unbind(-1)
+            boxes = torch.stack((top, width - right, bottom, width - left), -1)
+        mask = None if scene.mask is None else scene.mask.rot90(1, (0, 1))
+        scene = replace(scene, picture=scene.picture.rot90(1, (1, 2)), mask=mask, boxes=boxes)
+    return scene
+
+
 def resized(scene: Scene, height: int, width: int) -> Scene:
     """The scene at another size: the picture smoothed where it shrinks, the mask by its nearest pixels."""
     if (height, width) == scene.size:

@@ -12,7 +12,7 @@ from regard.tasks.scenes import SHAPES, draw
 TINY = (
     *("--model.dims=[16,16,32,32]", "--model.convolutions=[1,0,0,0]", "--model.attention=[0,0,1,0]"),
     *("--model.attends=[none,none,global,none]", "--model.width=32", "--model.layers=1", "--model.heads=4"),
-    *("--model.queries=12", "--helps.more=6", "--helps.denoising=1", "--size=[64,64]", "--batch=4", "--least=0.01"),
+    *("--model.queries=12", "--helps.more=6", "--helps.denoising=6", "--size=[64,64]", "--batch=4", "--least=0.01"),
     *("--training.epochs=2", "--training.average=0", "--training.device=cpu", "--training.precision=float32"),
 )
 

@@ -23,7 +23,7 @@ def test_without_any_change_it_is_the_scene():
     assert torch.equal(scene.mask, read(3).mask)
 
 
-@pytest.mark.parametrize("options", [{}, {"mosaic": 1.0}, {"smallest": 0.1, "largest": 0.2}])
+@pytest.mark.parametrize("options", [{}, {"mosaic": 1.0}, {"turn": 1.0}, {"smallest": 0.1, "largest": 0.2}])
 def test_the_same_chance_makes_the_same_scene(options):
     change = Augmentation(**options)
     before = torch.random.get_rng_state()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.data.scene import GREY, IGNORE, Scene, coloured, cropped, flipped, resized, tiled
+from regard.data.scene import GREY, IGNORE, Scene, coloured, cropped, flipped, resized, tiled, turned
 
 SIZES = st.integers(5, 40)
 
@@ -45,6 +45,17 @@ def test_a_mirror_of_a_mirror_is_the_scene(height, width):
     assert_boxes_are_the_masks(once)
     assert torch.equal(once.picture[:, :, 0], whole.picture[:, :, -1])
     assert_same(flipped(once), whole)
+
+
+@given(SIZES, SIZES)
+def test_four_quarters_are_a_whole_turn(height, width):
+    whole = scene(height, width)
+    once = turned(whole, 1)
+    assert once.size == (width, height)
+    assert once.picture[:, 0, 0].tolist() == whole.picture[:, 0, -1].tolist(), "what was right is up"
+    assert_boxes_are_the_masks(once)
+    assert_same(turned(once, 3), whole)
+    assert_same(turned(once, 1), turned(whole, 2))
 
 
 @given(SIZES, SIZES, st.integers(1, 3))

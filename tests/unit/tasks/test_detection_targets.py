@@ -147,7 +147,7 @@ def model() -> Detector:
 
 def test_noise_is_near_the_things_and_groups_do_not_see_each_other(model):
     true = [things(3, 1), things(1, 2)]
-    noise = denoising(model, true, 2)
+    noise = denoising(model, true, 12)
     assert noise.queries.vectors.shape == (2, 2 * 2 * 3, 16)
     assert noise.things == 8
     assert noise.real[0].all()
@@ -161,8 +161,9 @@ def test_noise_is_near_the_things_and_groups_do_not_see_each_other(model):
     assert (near.abs() <= limit + 1e-5).all()
     assert noise.sees[:6, :6].all()
     assert not noise.sees[:6, 6:].any()
+    assert denoising(model, true, 1).queries.vectors.shape[1] == 6, "one group at least"
     assert denoising(model, true, 0) is None
-    assert denoising(model, [Things(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))], 2) is None
+    assert denoising(model, [Things(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))], 12) is None
 
 
 def test_no_query_of_training_is_seen_by_those_of_prediction(model):

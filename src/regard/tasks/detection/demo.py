@@ -64,7 +64,7 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
             heads=4,
             queries=20,
         ),
-        helps=Helps(denoising=2, more=20, repeats=3),
+        helps=Helps(denoising=24, more=20, repeats=3),
         augmentation=Augmentation(smallest=0.8, largest=1.3, colour=0.2, mosaic=0.3),
         size=[96, 96],
         batch=16,

@@ -93,13 +93,13 @@ class Helps:
 
     Args:
         cells: Weight of the loss of the pyramid's cells, several of which are responsible for a thing.
-        denoising: Groups of known things under noise, to be cleaned of it (0: none).
+        denoising: Queries that begin as known things under noise, to be cleaned of it, about so many (0: none).
         more: Further queries, for which every thing is there several times (0: none).
         repeats: How many times.
     """
 
     cells: float = 1.0
-    denoising: int = 3
+    denoising: int = 100
     more: int = 100
     repeats: int = 4
 

@@ -37,11 +37,15 @@ class Denoising:
     things: int
 
 
-def denoising(model: Detector, things: Sequence[Things], groups: int) -> Denoising | None:
-    """Noise from torch's own random stream; None where no picture has a thing, or without groups."""
+def denoising(model: Detector, things: Sequence[Things], queries: int) -> Denoising | None:
+    """As many groups as `queries` has place for, at least one; none of no queries, or where no picture has a thing.
+
+    Noise is drawn from torch's own random stream.
+    """
     most = max(len(one) for one in things)
-    if not groups or not most:
+    if not queries or not most:
         return None
+    groups = max(1, queries // (2 * most))
     device = things[0].boxes.device
     batch, width = len(things), 2 * most
     boxes = torch.full((batch, most, 4), 0.5, device=device)
