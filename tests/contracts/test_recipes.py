@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from regard.data.pictures import to_png
+from regard.tasks.phrases import captions
 from regard.tasks.registry import TASKS, task
 from regard.tasks.scenes import SHAPES, draw
 from regard.training.recipe import parse_recipe, recipe_of, recipe_values
@@ -30,6 +31,8 @@ def read(path: Path, data: Path):
 
 def test_the_recipes_are_these() -> None:
     assert [name_of(path) for path in RECIPES] == [
+        "captioning/flickr8k.yaml",
+        "captioning/tiny.yaml",
         "detection/bccd.yaml",
         "detection/tiny.yaml",
         "segmentation/camvid.yaml",
@@ -110,6 +113,26 @@ def test_the_tiny_summarization_recipe_is_trained(tmp_path: Path, monkeypatch: p
     epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
     assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
     assert len(summarization.load(run).evaluate().outputs) == 6
+
+
+def test_the_tiny_captioning_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
+    for split, size in (("train", 32), ("val", 6), ("test", 6)):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        rows = []
+        for number in range(size):
+            drawn = draw(Random(f"{split} {number}"), side=48, most=1)
+            (tmp_path / "images" / split / f"{number}.png").write_bytes(to_png(drawn.scene.picture))
+            rows.append(json.dumps({"image": f"{number}.png", "caption": captions(drawn, Random(number))}))
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(rows))
+    captioning = task("captioning")
+    run = captioning.train(read(FOLDER / "captioning" / "tiny.yaml", tmp_path), tmp_path / "run")
+    epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+    found = captioning.load(run).evaluate()
+    assert len(found.outputs) == 6
+    assert found.scores[3].name == "BLEU-4"
 
 
 def test_the_tiny_detection_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

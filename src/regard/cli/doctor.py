@@ -18,6 +18,7 @@ EXTRAS = {
         "matplotlib",
         "scipy",
         "faster_coco_eval",
+        "pycocoevalcap",
     ],
     "hub": ["huggingface_hub", "transformers"],
 }

@@ -1,9 +1,10 @@
 """Batches of scenes, changed anew in every epoch, in the order that a run can resume."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -12,6 +13,8 @@ from torch import Tensor
 from regard.data.augmentation import Augmentation
 from regard.data.epochs import EpochBatches
 from regard.data.scene import Scene
+
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +76,7 @@ class SceneBatches(EpochBatches[SceneBatch]):
     def made(
         self, make: Callable[[Sequence[int]], SceneBatch], orders: Sequence[Sequence[int]]
     ) -> Iterator[SceneBatch]:
-        with ThreadPoolExecutor(1) as pool:
-            following = None
-            for items in orders:
-                ready, following = following, pool.submit(make, items)
-                if ready is not None:
-                    yield ready.result()
-            if following is not None:
-                yield following.result()
+        return ahead(make, orders)
 
     def _changed(self, epoch: int, item: int) -> Scene:
         random = Random(f"{self.seed} {epoch} {item}")
@@ -96,3 +92,15 @@ def collate(scenes: Sequence[Scene]) -> SceneBatch:
         boxes=tuple(scene.boxes for scene in scenes if scene.boxes is not None),
         labels=tuple(scene.labels for scene in scenes if scene.labels is not None),
     )
+
+
+def ahead(make: Callable[[Sequence[int]], B], orders: Sequence[Sequence[int]]) -> Iterator[B]:
+    """The batches of these items, the next one made by a thread while the last one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following: Future[B] | None = None
+        for items in orders:
+            ready, following = following, pool.submit(make, items)
+            if ready is not None:
+                yield ready.result()
+        if following is not None:
+            yield following.result()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from regard.models.seq2seq import Seq2Seq
@@ -19,7 +19,7 @@ from .sampling import sample
 
 def search(
     model: Seq2Seq,
-    source: Int[Tensor, "batch source"],
+    source: Shaped[Tensor, "batch *source"],
     source_lengths: Int[Tensor, " batch"],
     options: Greedy | Beam | Sampling,
 ) -> list[list[Hypothesis]]:
@@ -35,7 +35,7 @@ def search(
 
     Arguments:
         model: an encoder-decoder.
-        source: int64 tokens, padded with PAD on the right.
+        source: int64 tokens, padded with PAD on the right; or what else the model's `encode` takes, such as pictures.
         source_lengths: how many tokens of each row are not padding, at least 1.
         options: the kind of search, and its limits.
 

@@ -21,6 +21,7 @@ TASKS = {
     "sentiment": "regard.tasks.sentiment",
     "segmentation": "regard.tasks.segmentation",
     "detection": "regard.tasks.detection",
+    "captioning": "regard.tasks.captioning",
 }
 
 

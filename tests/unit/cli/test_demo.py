@@ -51,7 +51,7 @@ def test_the_whole_road_of_sentiment(regard, tmp_path, monkeypatch):
     assert {"attention.html", "attention-4.png", "labels.json"} <= {path.name for path in run.iterdir()}
 
 
-@pytest.mark.parametrize(("name", "first"), [("segmentation", "mIoU"), ("detection", "AP")])
+@pytest.mark.parametrize(("name", "first"), [("segmentation", "mIoU"), ("detection", "AP"), ("captioning", "BLEU-1")])
 def test_the_whole_road_of_pictures(regard, tmp_path, monkeypatch, name, first):
     demo = import_module(f"regard.tasks.{name}.demo")
     for split in ("val", "test"):
@@ -63,7 +63,7 @@ def test_the_whole_road_of_pictures(regard, tmp_path, monkeypatch, name, first):
     assert "images/train/0000.png: " in done.err
     assert f"on 3 scenes never seen:\n  {first} " in done.out
     assert f"Try: regard predict {run} '{tmp_path / 'run-data' / 'images' / 'test' / '0000.png'}'" in done.out
-    assert {"attention.html", "attention-3.png", "labels.json", "samples"} <= {path.name for path in run.iterdir()}
+    assert {"attention.html", "attention-3.png", "weights.safetensors"} <= {path.name for path in run.iterdir()}
 
 
 def test_a_task_that_is_not_there(regard, tmp_path):

@@ -77,4 +77,7 @@ def test_flags_of_search_are_for_models_that_write(regard, run, verb, flags):
 
 
 def test_help_names_every_task(regard):
-    assert "Tasks: translation, summarization, sentiment, segmentation, detection." in regard("train", "--help").out
+    assert (
+        "Tasks: translation, summarization, sentiment, segmentation, detection, captioning."
+        in regard("train", "--help").out
+    )
