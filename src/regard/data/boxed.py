@@ -1,8 +1,6 @@
 """Pictures with boxes around things, found in the folders that people have."""
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +15,7 @@ from regard.data.files import hint, listed, names, require_folder
 from regard.data.lines import lines
 from regard.data.pictures import ENDINGS, read_picture, to_tensor
 from regard.data.scene import Scene
+from regard.data.survey import read_all
 
 LEAST = 1.0  # pixels: a box that is thinner is none
 
@@ -119,25 +118,8 @@ def survey_boxes(found: BoxedPictures, *, skip: bool = False) -> Survey:
     Raises:
         ValueError: something cannot be read, and is not to be left out; or nothing can.
     """
-    good, problems, sides = [], [], []
-    things = torch.zeros(len(found.classes), dtype=torch.long)
-    empty = outside = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding pictures holds no lock
-        for place, looked in enumerate(pool.map(lambda place: _looked(found, place), range(len(found)))):
-            if isinstance(looked, str):
-                problems.append(looked)
-                continue
-            scene, given = looked
-            assert scene.boxes is not None
-            assert scene.labels is not None
-            good.append(place)
-            things += torch.bincount(scene.labels, minlength=len(found.classes))
-            sides.append((scene.boxes[:, 2:] - scene.boxes[:, :2]).amin(-1) / max(scene.size))
-            empty += not len(scene.boxes)
-            outside += given - len(scene.boxes)
-    if problems and not (skip and good):
-        rest = f" And {len(problems) - 1} more cannot be read." if len(problems) > 1 else ""
-        raise ValueError(f"{problems[0]}.{rest} To go on without such pictures: --files.broken skip")
+    good, problems = read_all(lambda place: _looked(found, place), len(found), skip=skip)
+    labels = torch.cat([looked.labels for looked in good.values()])
     kept = replace(
         found,
         pictures=tuple(found.pictures[place] for place in good),
@@ -145,19 +127,31 @@ def survey_boxes(found: BoxedPictures, *, skip: bool = False) -> Survey:
         numbers=tuple(found.numbers[place] for place in good) if found.numbers else (),
     )
     return Survey(
-        pictures=kept, things=things, sides=torch.cat(sides), empty=empty, outside=outside, problems=tuple(problems)
+        pictures=kept,
+        things=torch.bincount(labels, minlength=len(found.classes)),
+        sides=torch.cat([looked.sides for looked in good.values()]),
+        empty=sum(not len(looked.labels) for looked in good.values()),
+        outside=sum(looked.outside for looked in good.values()),
+        problems=tuple(problems),
     )
 
 
-def _looked(found: BoxedPictures, place: int) -> tuple[Scene, int] | str:
-    """A scene and how many boxes it was given, or what is wrong with it."""
-    try:
-        scene = found.scene(place)
-    except ValueError as error:
-        return str(error)
-    given = found.boxes[place]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Looked:
+    """What is kept of a picture of a survey."""
+
+    labels: Int[Tensor, " things"]
+    sides: Float[Tensor, " things"]
+    outside: int
+
+
+def _looked(found: BoxedPictures, place: int) -> _Looked:
+    scene, given = found.scene(place), found.boxes[place]
+    assert scene.boxes is not None
+    assert scene.labels is not None
     assert isinstance(given, Boxes)
-    return scene, len(given.boxes)
+    sides = (scene.boxes[:, 2:] - scene.boxes[:, :2]).amin(-1) / max(scene.size)
+    return _Looked(labels=scene.labels, sides=sides, outside=len(given.boxes) - len(scene.boxes))
 
 
 def read_boxed(

@@ -1,9 +1,7 @@
 """Pictures with what is said of them, found in the folders that people have."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from regard.data.lines import lines
 from regard.data.pictures import read_picture, to_tensor
 from regard.data.records import find_records, read_records
 from regard.data.scene import Scene
+from regard.data.survey import read_all
 
 COCO_PLACES = ("annotations/captions_{split}.json", "captions_{split}.json", "{split}.json")
 _VALIDATION = ("val", "validation", "dev")  # names that stand for one another, where the data have fixed ones
@@ -63,27 +62,13 @@ def survey_captioned(found: CaptionedPictures, *, skip: bool = False) -> tuple[C
     Raises:
         ValueError: something cannot be read, and is not to be left out; or nothing can.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding pictures holds no lock
-        problems = list(pool.map(lambda place: _problem(found, place), range(len(found))))
-    wrong = [problem for problem in problems if problem]
-    if wrong and not (skip and len(wrong) < len(found)):
-        rest = f" And {len(wrong) - 1} more cannot be read." if len(wrong) > 1 else ""
-        raise ValueError(f"{wrong[0]}.{rest} To go on without such pictures: --files.broken skip")
-    good = [place for place, problem in enumerate(problems) if not problem]
+    good, problems = read_all(lambda place: found.scene(place).size, len(found), skip=skip)
     kept = replace(
         found,
         pictures=tuple(found.pictures[place] for place in good),
         captions=tuple(found.captions[place] for place in good),
     )
-    return kept, tuple(wrong)
-
-
-def _problem(found: CaptionedPictures, place: int) -> str:
-    try:
-        found.scene(place)
-    except ValueError as error:
-        return str(error)
-    return ""
+    return kept, tuple(problems)
 
 
 def read_captioned(

@@ -1,9 +1,7 @@
 """Pictures with a class for each pixel, found in the folders that people have."""
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from regard.data.lines import lines
 from regard.data.masks import Colour, outlined, read_mask, run_lengths
 from regard.data.pictures import ENDINGS, read_picture, to_tensor
 from regard.data.scene import IGNORE, Scene
+from regard.data.survey import read_all
 
 BACKGROUND = "background"  # what COCO's pictures show where nothing is outlined
 CLASS_FILES = ("classes.txt", "class_dict.csv")
@@ -160,18 +159,8 @@ def survey(
     Raises:
         ValueError: something cannot be read, and is not to be left out; or nothing can.
     """
-    counts = torch.zeros(IGNORE + 1, dtype=torch.long)
-    good, problems = [], []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding pictures holds no lock
-        for place, problem in enumerate(pool.map(lambda place: _counted(found, place), range(len(found)))):
-            if isinstance(problem, str):
-                problems.append(problem)
-            else:
-                counts += problem
-                good.append(place)
-    if problems and not (skip and good):
-        rest = f" And {len(problems) - 1} more cannot be read." if len(problems) > 1 else ""
-        raise ValueError(f"{problems[0]}.{rest} To go on without such pictures: --files.broken skip")
+    good, problems = read_all(lambda place: _counted(found.scene(place)), len(found), skip=skip)
+    counts = torch.stack(list(good.values())).sum(0)
     if not counts[:IGNORE].any():
         raise ValueError(
             f"no pixel of the {len(good)} masks counts: all of them are {IGNORE}, or what files.ignore says"
@@ -187,13 +176,10 @@ def survey(
     return kept, counts[:number], problems
 
 
-def _counted(found: SegmentedPictures, place: int) -> Int[Tensor, " numbers"] | str:
-    """How many pixels of a mask have each number, or what is wrong with it or its picture."""
-    try:
-        mask = found.scene(place).mask
-    except ValueError as error:
-        return str(error)
-    return torch.bincount(mask.flatten(), minlength=IGNORE + 1)
+def _counted(scene: Scene) -> Int[Tensor, " numbers"]:
+    """How many pixels of a scene have each number."""
+    assert scene.mask is not None
+    return torch.bincount(scene.mask.flatten(), minlength=IGNORE + 1)
 
 
 def read_segmented(

@@ -7,7 +7,7 @@ from regard.data.augmentation import Augmentation
 from regard.decoding import Beam
 from regard.models.captioner import Captioner, ShowAttendTell
 from regard.models.transformer import Layers
-from regard.models.vision import Attends, Pyramid, VisualEncoder
+from regard.tasks.sight import Sight
 from regard.tasks.sub_words import SubWords
 from regard.training import TrainingOptions
 
@@ -36,52 +36,31 @@ class Files:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Sight):
     """The model: a visual encoder, and a decoder whose words attend to its places.
 
     Args:
         architecture: The decoder: transformer, or that of Show, Attend and Tell with soft attention, or with hard.
-        dims: Channels of the encoder at the strides 4, 8, 16 and 32.
-        convolutions: Residual blocks of convolutions there.
-        attention: Blocks of attention there.
-        attends: Among which places there: none, axial or global.
-        head_dim: Width of an attention head there.
-        level: Which of these maps words attend to, from 0 (stride 4) to 3 (stride 32).
+        level: Which of the encoder's maps words attend to, from 0 (stride 4) to 3 (stride 32).
         dim: Width of the decoder, of embeddings and places.
         layers: Blocks of the decoder (transformer).
         heads: Its attention heads (transformer).
         feed_forward: Width inside its feed-forward layers (transformer).
         hidden: Width of its state (soft, hard).
-        dropout: Probability of dropping a feature.
     """
 
     architecture: Literal["transformer", "soft", "hard"] = "transformer"
-    dims: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
-    convolutions: list[int] = field(default_factory=lambda: [1, 2, 2, 1])
-    attention: list[int] = field(default_factory=lambda: [0, 0, 1, 2])
-    attends: list[Attends] = field(default_factory=lambda: ["none", "none", "global", "global"])
-    head_dim: int = 32
+    dropout: float = 0.3
     level: int = 2
     dim: int = 256
     layers: int = 3
     heads: int = 8
     feed_forward: int = 512
     hidden: int = 512
-    dropout: float = 0.3
 
     def build(self, vocabulary: int, encoder: Any = None) -> Captioner | ShowAttendTell:
         """The model, with new weights but for those of a pretrained encoder."""
-        if encoder is None:
-            encoder = VisualEncoder(
-                Pyramid(
-                    dims=tuple(self.dims),
-                    convolutions=tuple(self.convolutions),
-                    attention=tuple(self.attention),
-                    attends=tuple(self.attends),
-                    head_dim=self.head_dim,
-                    dropout=self.dropout,
-                )
-            )
+        encoder = self.sight() if encoder is None else encoder
         if self.architecture != "transformer":
             return ShowAttendTell(
                 encoder,

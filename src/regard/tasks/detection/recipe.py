@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from regard.data.augmentation import Augmentation
 from regard.models.detector import Detector
-from regard.models.vision import Attends, Pyramid, VisualEncoder
+from regard.tasks.sight import Sight
 from regard.training import TrainingOptions
 
 
@@ -33,50 +33,27 @@ class Files:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Sight):
     """The model: a visual encoder, a pyramid over its maps, and queries that refine boxes.
 
     Args:
-        dims: Channels at the strides 4, 8, 16 and 32.
-        convolutions: Residual blocks of convolutions there.
-        attention: Blocks of attention there.
-        attends: Among which places there: none, axial or global.
-        head_dim: Width of an attention head there.
         width: Width of queries and of the pyramid's cells.
         layers: Layers of the decoder.
         heads: Its attention heads.
         queries: Things that a picture may have, at most.
         points: Points along a side of the grid in a box that a query attends to.
-        dropout: Probability of dropping a feature.
     """
 
-    dims: list[int] = field(default_factory=lambda: [32, 64, 128, 192])
-    convolutions: list[int] = field(default_factory=lambda: [1, 2, 2, 1])
-    attention: list[int] = field(default_factory=lambda: [0, 0, 1, 2])
-    attends: list[Attends] = field(default_factory=lambda: ["none", "none", "global", "global"])
-    head_dim: int = 32
     width: int = 128
     layers: int = 3
     heads: int = 8
     queries: int = 100
     points: int = 4
-    dropout: float = 0.0
 
     def build(self, classes: int, encoder: Any = None) -> Detector:
         """The model, with new weights but for those of a pretrained encoder."""
-        if encoder is None:
-            encoder = VisualEncoder(
-                Pyramid(
-                    dims=tuple(self.dims),
-                    convolutions=tuple(self.convolutions),
-                    attention=tuple(self.attention),
-                    attends=tuple(self.attends),
-                    head_dim=self.head_dim,
-                    dropout=self.dropout,
-                )
-            )
         return Detector(
-            encoder,
+            self.sight() if encoder is None else encoder,
             classes,
             dim=self.width,
             layers=self.layers,

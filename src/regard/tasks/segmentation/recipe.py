@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from regard.data.augmentation import Augmentation
 from regard.models.segmenter import Segmenter
-from regard.models.vision import Attends, Patches, Pyramid, VisionTransformer, VisualEncoder
+from regard.models.vision import Patches, VisionTransformer
+from regard.tasks.sight import Sight
 from regard.training import TrainingOptions
 
 
@@ -36,16 +37,12 @@ class Files:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Sight):
     """The model: a visual encoder, a pyramid over its maps, and classes that attend to them.
 
     Args:
-        encoder: pyramid (convolutions, and attention at coarse strides) or vit (a Vision Transformer over patches).
-        dims: Channels at the strides 4, 8, 16 and 32 (pyramid).
-        convolutions: Residual blocks of convolutions there (pyramid).
-        attention: Blocks of attention there (pyramid).
-        attends: Among which places there: none, axial or global (pyramid).
-        head_dim: Width of an attention head (pyramid).
+        encoder: pyramid (convolutions, and attention at coarse strides) or vit (a Vision Transformer over patches, to
+            which the options of the strides say nothing).
         dim: Width of the Vision Transformer (vit).
         layers: Its blocks (vit).
         heads: Its attention heads (vit).
@@ -53,15 +50,13 @@ class Model:
         width: Width of the vectors of pixels and classes.
         class_layers: Blocks in which classes attend to the picture (0: a class has one vector for all pictures).
         class_heads: Attention heads of those.
-        dropout: Probability of dropping a feature.
     """
 
     encoder: Literal["pyramid", "vit"] = "pyramid"
     dims: list[int] = field(default_factory=lambda: [48, 96, 160, 256])
     convolutions: list[int] = field(default_factory=lambda: [2, 2, 1, 1])
     attention: list[int] = field(default_factory=lambda: [0, 1, 2, 2])
-    attends: list[Attends] = field(default_factory=lambda: ["none", "axial", "global", "global"])
-    head_dim: int = 32
+    dropout: float = 0.1
     dim: int = 192
     layers: int = 6
     heads: int = 3
@@ -69,37 +64,27 @@ class Model:
     width: int = 96
     class_layers: int = 2
     class_heads: int = 4
-    dropout: float = 0.1
 
     def build(self, classes: int, encoder: Any = None) -> Segmenter:
         """The model, with new weights but for those of a pretrained encoder."""
-        if encoder is None and self.encoder == "pyramid":
-            encoder = VisualEncoder(
-                Pyramid(
-                    dims=tuple(self.dims),
-                    convolutions=tuple(self.convolutions),
-                    attention=tuple(self.attention),
-                    attends=tuple(self.attends),
-                    head_dim=self.head_dim,
-                    dropout=self.dropout,
-                )
-            )
-        elif encoder is None:
-            patches = Patches(
-                dim=self.dim,
-                layers=self.layers,
-                heads=self.heads,
-                feed_forward=2 * self.dim,
-                patch=self.patch,
-                dropout=self.dropout,
-            )
-            encoder = VisionTransformer(patches)
+        if encoder is None:
+            encoder = self.sight() if self.encoder == "pyramid" else VisionTransformer(self._patches())
         return Segmenter(
             encoder,
             classes,
             dim=self.width,
             layers=self.class_layers,
             heads=self.class_heads,
+            dropout=self.dropout,
+        )
+
+    def _patches(self) -> Patches:
+        return Patches(
+            dim=self.dim,
+            layers=self.layers,
+            heads=self.heads,
+            feed_forward=2 * self.dim,
+            patch=self.patch,
             dropout=self.dropout,
         )
 
