@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from regard.explain.attribution import Attribution
-from regard.explain.look import Layer, Look
+from regard.explain.look import Grid, Layer, Look
 from regard.explain.pieces import visible
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DPI = 130
 COLOURS = "Blues"  # one hue, ever darker: the same for every kind of colour vision
 INK, GREY, PICK = "#24507a", "#535c69", "#c2410c"
+STRIP = 6  # pictures in a row of a strip
+CELL = 1.9  # inches of such a picture
 NAMED = 64  # pieces that an axis names; of more it gives their numbers
 LONGEST = 18  # letters of a label; the rest becomes an ellipsis
 TICKS = (0, 0.01, 0.1, 0.25, 0.5, 1)
@@ -89,9 +91,6 @@ def draw_over(look: Look, layer: str, head: int | None = None, *, query: int = 0
     Raises:
         ValueError: no such layer, head or query, or keys without a picture.
     """
-    from matplotlib.colors import to_rgb
-    from PIL import Image
-
     one = look.layer(layer)
     grid, queries = look.side(one.keys).grid, one.entropy.shape[-1]
     if grid is None:
@@ -99,20 +98,7 @@ def draw_over(look: Look, layer: str, head: int | None = None, *, query: int = 0
     if not -queries <= query < queries:
         raise ValueError(f"there is no query {query}: there are {queries}, counted from 0")
     ax = _axes(ax)
-    with Image.open(BytesIO(grid.png)) as picture:
-        pixels = picture.convert("L" if grid.rows > 1 else "RGB")
-        ax.imshow(
-            pixels, cmap="gray", aspect="equal" if grid.rows > 1 else "auto", extent=(0, grid.columns, grid.rows, 0)
-        )
-    weights = one.of_query(query, head)[grid.first : grid.first + grid.rows * grid.columns].view(
-        grid.rows, grid.columns
-    )
-    # The opacity says how much: the square root keeps small weights apart, and the largest hides what lies under it.
-    veil = torch.zeros(grid.rows, grid.columns, 4)
-    veil[..., :3] = torch.tensor(to_rgb(PICK))
-    veil[..., 3] = 0.85 * (weights / weights.max().clamp_min(1e-9)).sqrt()
-    ax.imshow(veil.numpy(), extent=(0, grid.columns, grid.rows, 0), aspect=ax.get_aspect(), interpolation="nearest")
-    ax.set(xticks=[], yticks=[])
+    _lay_over(ax, grid, one.of_query(query, head))
     return ax
 
 
@@ -145,6 +131,9 @@ def draw_attribution(
 def draw(look: Look, path: str | os.PathLike[str]) -> None:
     """Write all of a look as a PNG: one map large, the maps of all heads, and their entropies.
 
+    Where words, classes or things attended to the places of a picture, it is a strip instead: the picture once for each
+    of them, under its weights.
+
     Characters of scripts for which the machine has no font are drawn as boxes.
 
     Args:
@@ -158,7 +147,57 @@ def draw(look: Look, path: str | os.PathLike[str]) -> None:
     if path.suffix.lower() != ".png":
         raise ValueError(f"draw writes PNG, but the path is {path}: give {path.with_suffix('.png')}")
     with _plain():
-        _figure(look).savefig(path, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.1)
+        over = _over_a_picture(look)
+        figure = _strip(look, over) if over else _figure(look)
+        figure.savefig(path, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.1)
+
+
+def _lay_over(ax: "Axes", grid: Grid, weights: Float[Tensor, " keys"]) -> None:
+    """The picture of a grid, grey, under the weights of its cells."""
+    from matplotlib.colors import to_rgb
+    from PIL import Image
+
+    with Image.open(BytesIO(grid.png)) as picture:
+        pixels = picture.convert("L" if grid.rows > 1 else "RGB")
+        ax.imshow(
+            pixels, cmap="gray", aspect="equal" if grid.rows > 1 else "auto", extent=(0, grid.columns, grid.rows, 0)
+        )
+    cells = weights[grid.first : grid.first + grid.rows * grid.columns].view(grid.rows, grid.columns)
+    # The opacity says how much: the square root keeps small weights apart, and the largest hides what lies under it.
+    veil = torch.zeros(grid.rows, grid.columns, 4)
+    veil[..., :3] = torch.tensor(to_rgb(PICK))
+    veil[..., 3] = 0.85 * (cells / cells.max().clamp_min(1e-9)).sqrt()
+    ax.imshow(veil.numpy(), extent=(0, grid.columns, grid.rows, 0), aspect=ax.get_aspect(), interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+
+
+def _over_a_picture(look: Look) -> list[Layer]:
+    """The layers of the last kind whose few queries, such as words, attend to the places of a picture."""
+    for main in reversed(look.layers):
+        grid = look.side(main.keys).grid
+        if grid is not None and grid.rows > 1 and main.queries != main.keys and main.entropy.shape[-1] <= NAMED:
+            return [layer for layer in look.layers if (layer.queries, layer.keys) == (main.queries, main.keys)]
+    return []
+
+
+def _strip(look: Look, layers: Sequence[Layer]) -> Any:
+    """The picture under the weights of each query, one after the other: the mean of all layers and heads."""
+    from matplotlib.figure import Figure
+
+    grid, pieces = look.side(layers[0].keys).grid, look.side(layers[0].queries).pieces
+    assert grid is not None
+    columns = min(len(pieces), STRIP)
+    rows = -(-len(pieces) // columns)
+    high = CELL * grid.rows / grid.columns
+    figure = Figure(figsize=(CELL * columns, (high + 0.3) * rows + 0.6), facecolor="white", layout="constrained")
+    figure.suptitle(_title(look), fontsize=12, weight="bold", parse_math=False)
+    for query, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        if query >= len(pieces):
+            ax.set_visible(False)
+            continue
+        _lay_over(ax, grid, torch.stack([layer.of_query(query) for layer in layers]).mean(0))
+        ax.set_title(_label(visible(pieces[query].label)), fontsize=9, pad=3, parse_math=False)
+    return figure
 
 
 def _figure(look: Look) -> Any:

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from regard.data.coco import Coco
 from regard.data.pictures import to_png
 from regard.tasks.scenes import SHAPES, draw
 
@@ -49,7 +50,11 @@ def test_predict_draws_boxes_and_writes_json(regard, run, picture, tmp_path):
     done = regard("predict", run, picture, "-o", tmp_path / "out")
     assert done.status == 0
     assert done.out.startswith("1.png   ")
-    assert done.err == f"wrote {tmp_path / 'out' / '1.boxes.png'}\n"
+    assert done.err.splitlines() == [
+        f"wrote {tmp_path / 'out' / '1'}.{ending}" for ending in ("boxes.png", "coco.json")
+    ]
+    coco = Coco.read(tmp_path / "out" / "1.coco.json")
+    assert (list(coco.pictures.values()), list(coco.categories.values())) == (["1.png"], list(SHAPES))
     row = json.loads(regard("predict", run, picture, "--json", "-o", tmp_path / "out").out)
     for thing in row["outputs"][0]["things"]:
         assert thing["label"] in SHAPES

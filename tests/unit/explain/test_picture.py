@@ -158,3 +158,27 @@ def test_errors_say_what_there_is(dog: Look) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw_received(dog, "decoder.layers.0.cross")
+
+
+def test_words_over_a_picture_are_a_strip(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from regard.explain.picture import _over_a_picture, _strip
+
+    file = BytesIO()
+    Image.new("RGB", (90, 60), (120, 130, 140)).save(file, format="PNG")
+    places = tuple(Piece(text=f"{place}", starts=True) for place in range(6))
+    picture = Side(name="picture", pieces=places, grid=Grid(png=file.getvalue(), rows=2, columns=3))
+    words = Side(name="caption", pieces=tuple(Piece(text=f"word{n}", starts=True) for n in range(7)))
+    weights = torch.rand(2, 7, 6, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    own = of_weights("the picture", torch.eye(6).expand(1, 6, 6), queries="picture", keys="picture")
+    layers = [of_weights(f"layer {n}", weights, queries="caption", keys="picture") for n in range(2)]
+    one = Look(title="a dog", sides=(picture, words), layers=(own, *layers))
+    assert [layer.name for layer in _over_a_picture(one)] == ["layer 0", "layer 1"]
+    figure = _strip(one, _over_a_picture(one))
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == [f"word{n}" for n in range(7)]
+    draw(one, tmp_path / "strip.png")
+    height, width, _ = READ(tmp_path / "strip.png").shape
+    assert width > height
+    assert _over_a_picture(Look(title="a dog", sides=(picture,), layers=(own,))) == [], "a map, of places to places"

@@ -1,8 +1,10 @@
 """Finding things in pictures with a trained model."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -53,21 +55,49 @@ class Output:
 
     def record(self) -> dict[str, object]:
         """The same for programs, boxes as COCO writes them: left, top, width and height in pixels."""
+        return {"things": self.things()}
+
+    def things(self) -> list[dict[str, Any]]:
+        """The class of each thing, how sure, and its box."""
         rows = zip(self.found.boxes.tolist(), self.found.scores.tolist(), self.found.labels.tolist(), strict=True)
-        return {
-            "things": [
-                {
-                    "label": self.classes[label],
-                    "score": round(score, 4),
-                    "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
-                }
-                for (left, top, right, bottom), score, label in rows
-            ]
-        }
+        return [
+            {
+                "label": self.classes[label],
+                "score": round(score, 4),
+                "bbox": [round(value, 2) for value in (left, top, right - left, bottom - top)],
+            }
+            for (left, top, right, bottom), score, label in rows
+        ]
 
     def files(self) -> dict[str, bytes]:
-        """The picture with its boxes; by the ending of its name."""
-        return {".boxes.png": to_png(drawn(self.picture, self.found, self.classes))}
+        """The picture with its boxes, and the boxes as COCO's JSON; by the endings of names."""
+        return {
+            ".boxes.png": to_png(drawn(self.picture, self.found, self.classes)),
+            ".coco.json": json.dumps(self._coco(), indent=1).encode(),
+        }
+
+    def _coco(self) -> dict[str, object]:
+        """The things as a file of COCO's has them."""
+        height, width = self.picture.shape[-2:]
+        annotations = []
+        for number, thing in enumerate(self.things(), 1):
+            box = thing["bbox"]
+            annotations.append(
+                {
+                    "id": number,
+                    "image_id": 1,
+                    "category_id": self.classes.index(thing["label"]) + 1,
+                    "bbox": box,
+                    "area": round(box[2] * box[3], 2),
+                    "iscrowd": 0,
+                    "score": thing["score"],
+                }
+            )
+        return {
+            "images": [{"id": 1, "file_name": self.name, "width": width, "height": height}],
+            "annotations": annotations,
+            "categories": [{"id": number, "name": name} for number, name in enumerate(self.classes, 1)],
+        }
 
 
 class PictureDetector:
