@@ -289,8 +289,8 @@ def _of_text(path: Path, classes: Sequence[str]) -> Boxes | str:
         if not line.strip():
             continue
         try:
-            label, column, row, width, height = line.split()[:5]
-            numbers = [float(value) for value in (column, row, width, height)]
+            label, *values = line.split()[:5]
+            column, row, width, height = numbers = [float(value) for value in values]
             kind = int(label)
         except ValueError:
             return f"{path}, line {number} must be a class and four numbers, such as: 0 0.5 0.5 0.1 0.2. It is: {line}"
@@ -298,7 +298,6 @@ def _of_text(path: Path, classes: Sequence[str]) -> Boxes | str:
             return f"{path}, line {number} has pixels, and YOLO's numbers are shares of the picture, 0 to 1: {line}"
         if classes and kind >= len(classes):
             return f"{path}, line {number} is of class {kind}, and the classes are 0 to {len(classes) - 1}"
-        column, row, width, height = numbers
         found.append((column - width / 2, row - height / 2, column + width / 2, row + height / 2))
         labels.append(classes[kind] if classes else str(kind))
     return Boxes(boxes=tuple(found), labels=tuple(labels), where=str(path), shares=True)

@@ -124,8 +124,14 @@ class Detector(nn.Module):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.constant_(head.bias, bias)
         for head in self.query_box:
-            nn.init.zeros_(head[-1].weight)
-            nn.init.zeros_(head[-1].bias)
+            last = list(head.children())[-1]
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.cell_class.weight.device
 
     def forward(self, pictures: Tensor) -> Found:
         """What is found in pictures `(batch, 3, height, width)` of values 0 to 255, by the last layer."""
@@ -172,6 +178,7 @@ class Detector(nn.Module):
         vectors, boxes, found = queries.vectors, queries.boxes, []
         mask = None if queries.sees is None else Dense(queries.sees.unsqueeze(1))
         for number, layer in enumerate(self.layers):
+            assert isinstance(layer, DetectorLayer)
             place = self.place(sinusoids(boxes, self.dim))
             vectors = layer(vectors, place, boxes, layer.cross.project(maps), mask)
             hidden = self.norms[number](vectors)

@@ -57,6 +57,9 @@ class Pyramid:
 class Normalise(nn.Module):
     """`(x / 255 - mean) / spread`, channel by channel: what encoders read of pictures."""
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, mean: Sequence[float] = MEAN, spread: Sequence[float] = SPREAD) -> None:
         super().__init__()
         self.register_buffer("mean", 255.0 * torch.tensor(mean).view(-1, 1, 1), persistent=False)

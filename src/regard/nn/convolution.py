@@ -31,7 +31,9 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.inner, self.outer = ConvNorm(channels, channels), ConvNorm(channels, channels, relu=False)
         self.activation = nn.ReLU(inplace=True)
-        nn.init.zeros_(self.outer[1].weight)
+        last = self.outer[1]
+        assert isinstance(last, nn.BatchNorm2d)
+        nn.init.zeros_(last.weight)
 
     def forward(
         self, inputs: Float[Tensor, "batch channels height width"]

@@ -26,7 +26,8 @@ def write_data(folder: Path, *, examples: int = EXAMPLES) -> list[str]:
     for split, size in {"train": examples, **SIZES}.items():
         pictures = folder / "images" / split
         pictures.mkdir(parents=True, exist_ok=True)
-        images, annotations = [], []
+        images: list[dict[str, object]] = []
+        annotations: list[dict[str, object]] = []
         for number in range(size):
             drawn = draw(Random(f"1 {split} {number}"))
             name = f"{number:04d}.png"

@@ -16,7 +16,7 @@ def find_things(model: Detector, picture: UInt8[Tensor, "3 height width"], recip
     """The surest things in a picture, in its own pixels, at most `MOST`; of each query every class counts."""
     height, width = recipe.size
     small = fitted(Scene(picture=picture), height, width)
-    given = cropped(small, 0, 0, height, width).picture[None].to(model.query_class[0].weight.device)
+    given = cropped(small, 0, 0, height, width).picture[None].to(model.device)
     found = model(given)
     sure = found.logits[0].float().sigmoid().flatten().cpu()
     scores, places = sure.topk(min(MOST, len(sure)))

@@ -92,7 +92,8 @@ class Precision:
 
 def average_precision(found: Sequence[Detected], true: Sequence[Truth], classes: int) -> Precision:
     """COCO's metrics of what was found in pictures."""
-    annotations, results = [], []
+    annotations: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     for number, (one, other) in enumerate(zip(found, true, strict=True), 1):
         for (left, top, right, bottom), label in zip(other.boxes.tolist(), other.labels.tolist(), strict=True):
             box = [left, top, right - left, bottom - top]

@@ -16,7 +16,7 @@ from regard.data.pictures import read_picture, to_png, to_tensor
 from regard.data.scene import Scene, cropped, fitted
 from regard.explain.look import Grid, Look, Side, of_weights
 from regard.explain.pieces import Piece
-from regard.models.detector import Detector
+from regard.models.detector import Detector, DetectorLayer
 from regard.nn.box_attention import BoxAttention
 from regard.tasks.detection.finding import find_things, truth
 from regard.tasks.detection.metrics import Detected, average_precision
@@ -147,7 +147,7 @@ class PictureDetector:
         """Find the things of a picture, and look at which of its places each attended to, layer by layer."""
         height, width = self.recipe.size
         small = cropped(fitted(Scene(picture=to_tensor(read_picture(file))), height, width), 0, 0, height, width)
-        given = small.picture[None].to(self.model.query_class[0].weight.device)
+        given = small.picture[None].to(self.model.device)
         with torch.no_grad(), watch(self.model, Weights(), layers=["layers.*.cross"]) as seen:
             maps, cells, vectors = self.model.read(given)
             layers = self.model.refine(self.model.best(cells, vectors, self.model.queries), maps)
@@ -168,6 +168,7 @@ class PictureDetector:
         boxes = [self.model.best(cells, vectors, self.model.queries).boxes, *(one.boxes for one in layers[:-1])]
         shown = []
         for number, (layer, box) in enumerate(zip(self.model.layers, boxes, strict=True)):
+            assert isinstance(layer, DetectorLayer)
             weights = seen[f"layers.{number}.cross"].weights[:, :, 0].float().cpu()  # queries heads keys
             spread = _on_grid(weights[chosen.cpu()], layer.cross, box[:, chosen].cpu(), rows, columns)
             shown.append(of_weights(f"layer {number + 1}", spread, queries="things", keys=_PICTURE))

@@ -1,6 +1,6 @@
 """The moving average of the weights, which is validated and kept in their stead."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from regard.training.weights import assign_tensors, unique_tensors
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class MovingAverage(Callback):
@@ -59,6 +61,6 @@ class MovingAverage(Callback):
             assign_tensors(self.model, trained, "the weights in training")
 
     @torch.no_grad()
-    def _move(self, averages: Sequence[Tensor], weights: Sequence[Tensor], steps: Tensor | int) -> None:
+    def _move(self, averages: Tensors, weights: Tensors, steps: Tensor | int) -> None:
         decay = min(self.decay, (1 + int(steps)) / (10 + int(steps)))
         torch._foreach_lerp_(averages, weights, 1 - decay)
