@@ -19,7 +19,7 @@ EXAMPLES = 1000
 EPOCHS = 12
 SIZES = {"val": 100, "test": 100}
 _SIDE, _MOST = 64, 2
-_SHOWN = 4
+_SHOWN = 3
 
 
 def write_data(folder: Path, *, examples: int = EXAMPLES) -> list[str]:
