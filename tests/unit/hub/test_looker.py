@@ -117,7 +117,7 @@ def test_errors_say_what_to_do(tmp_path) -> None:
     with pytest.raises(ValueError, match="no module is called 'encoder'; there is '"):
         Looker.load(folder, layers="encoder").look(TEXT)
     vit = Looker.load(str(saved("vit", tmp_path / "vit")))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match=r"there is no file .*nothing\.png"):
         vit.look(str(tmp_path / "nothing.png"))
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"text\.png is no picture: give a PNG"):
