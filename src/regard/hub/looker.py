@@ -76,8 +76,8 @@ class Looker:
         """What the model attends to in a text, or in the picture or the sound of a file.
 
         Raises:
-            ValueError: no such picture, a file of another kind, a text longer than the model takes, or no attention over
-                one sequence.
+            ValueError: no such picture, a file of another kind, a text longer than the model takes, or no attention
+                over one sequence.
             OSError: there is no such sound.
         """
         match self.model.main_input_name:
