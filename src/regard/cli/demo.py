@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> int:
     """The whole road, from data to a page."""
     parser = argparse.ArgumentParser(
         prog="regard demo",
-        description="Make data, train a small model on them in about two minutes, evaluate it on what it has never "
+        description="Make data, train a small model on them in a few minutes, evaluate it on what it has never "
         "seen, and write what it attended to.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(["tasks:", *(f"  {name:<12} {_demo(name).DESCRIPTION}" for name in TASKS)]),

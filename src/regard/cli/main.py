@@ -12,7 +12,7 @@ VERBS = {
     "evaluate": "measure a trained model by its field's metrics",
     "predict": "run a trained model on arguments, a file or standard input",
     "look": "write a page of what the model attended to",
-    "demo": "train, evaluate and look at a small model, in about two minutes",
+    "demo": "train, evaluate and look at a small model, in a few minutes",
     "doctor": "say what this machine and this installation can do",
 }
 

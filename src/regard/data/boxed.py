@@ -45,13 +45,11 @@ class BoxedPictures:
         classes: the names of things, in the order of their numbers.
         pictures: files.
         boxes: of each picture.
-        numbers: COCO's number of each picture, where the data are COCO's.
     """
 
     classes: tuple[str, ...]
     pictures: tuple[Path, ...]
     boxes: tuple[Boxes | str, ...]  # or what is wrong with what says them
-    numbers: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -124,7 +122,6 @@ def survey_boxes(found: BoxedPictures, *, skip: bool = False) -> Survey:
         found,
         pictures=tuple(found.pictures[place] for place in good),
         boxes=tuple(found.boxes[place] for place in good),
-        numbers=tuple(found.numbers[place] for place in good) if found.numbers else (),
     )
     return Survey(
         pictures=kept,
@@ -222,7 +219,6 @@ def _of_coco(path: Path, folders: Sequence[Path], classes: Sequence[str] | None)
         classes=tuple(classes or coco.categories.values()),
         pictures=tuple(coco.file(number, folders) for number in coco.pictures),
         boxes=tuple(boxes),
-        numbers=tuple(coco.pictures),
     )
 
 

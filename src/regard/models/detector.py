@@ -73,7 +73,7 @@ class DetectorLayer(nn.Module):
 
 
 class Detector(nn.Module):
-    """Things in a picture, each once: the DETR family (Carion et al. 2020), made to converge on few pictures.
+    """Things in a picture, each once: of the DETR family (Carion et al. 2020), with what helps where pictures are few.
 
     The maps of a visual encoder at strides 8, 16 and 32 are joined to a pyramid, each cell of which says what it may be
     part of and the box of it. The best cells become queries that begin with those boxes (two stages: Deformable DETR,

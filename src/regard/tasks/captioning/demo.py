@@ -43,7 +43,7 @@ def write_data(folder: Path, *, examples: int = EXAMPLES) -> list[str]:
 
 
 def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
-    """How the demo trains: about two minutes on two CPU cores."""
+    """How the demo trains: a few minutes on two CPU cores."""
     return Recipe(
         data=str(folder),
         files=Files(pictures="images/{split}"),

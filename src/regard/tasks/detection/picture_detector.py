@@ -150,7 +150,8 @@ class PictureDetector:
         given = small.picture[None].to(self.model.device)
         with torch.no_grad(), watch(self.model, Weights(), layers=["layers.*.cross"]) as seen:
             maps, cells, vectors = self.model.read(given)
-            layers = self.model.refine(self.model.best(cells, vectors, self.model.queries), maps)
+            queries = self.model.best(cells, vectors, self.model.queries)
+            layers = self.model.refine(queries, maps)
         sure, label = layers[-1].logits[0].float().sigmoid().max(-1)
         chosen = sure.argsort(descending=True)[: max(1, min(_LOOKED, int((sure >= self.recipe.least).sum())))]
         stride = self.model.strides[0]
@@ -165,7 +166,7 @@ class PictureDetector:
         )
         grid = Grid(png=to_png(small.picture), rows=rows, columns=columns)
         sides = (Side(name="things", pieces=things), Side(name=_PICTURE, pieces=places, grid=grid))
-        boxes = [self.model.best(cells, vectors, self.model.queries).boxes, *(one.boxes for one in layers[:-1])]
+        boxes = [queries.boxes, *(one.boxes for one in layers[:-1])]
         shown = []
         for number, (layer, box) in enumerate(zip(self.model.layers, boxes, strict=True)):
             assert isinstance(layer, DetectorLayer)
