@@ -2,12 +2,15 @@
 
     python benchmarks/picture_models.py segmentation    # training and segmenting, beside SegFormer-B0
     python benchmarks/picture_models.py detection       # detecting, beside RT-DETR and DETR with a ResNet-18
+    python benchmarks/picture_models.py captioning      # captions at beam 5, beside a ViT with BERT's decoder
 
-The models are those of `recipes/segmentation/camvid.yaml` and `recipes/detection/bccd.yaml`, or of `--config`. All have
-the same random pictures, float32, in one process, interleaved; medians. A step of training is forward, cross-entropy at
-full size, backward and AdamW; segmenting gives the class of each pixel at full size, detecting the boxes and classes of
-all queries. Each model is timed as it is built, and with its weights and pictures in the layout that CPUs convolve in
-(channels last); its faster form counts. Peak memory is that of a step beyond the model, in fresh processes (Linux).
+The models are those of `recipes/segmentation/camvid.yaml`, `recipes/detection/bccd.yaml` and
+`recipes/captioning/flickr8k.yaml`, or of `--config`. All have the same random pictures, float32, in one process,
+interleaved; medians. A step of training is forward, cross-entropy at full size, backward and AdamW; segmenting gives
+the class of each pixel at full size, detecting the boxes and classes of all queries, captioning twelve tokens of each
+of 16 pictures, by a beam of five with what has been computed kept. Each model is timed as it is built, and with its
+weights and pictures in the layout that CPUs convolve in (channels last); its faster form counts. Peak memory is that
+of a step beyond the model, in fresh processes (Linux).
 """
 
 import argparse
@@ -24,7 +27,9 @@ from timing import interleaved, machine, median
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regard.tasks import detection, segmentation
+from regard.decoding import Beam, search
+from regard.models.tokens import END, PAD, START
+from regard.tasks import captioning, detection, segmentation
 from regard.training.machine import keep_memory
 from regard.training.recipe import parse_recipe
 
@@ -33,11 +38,15 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 CONFIGS = {
     "segmentation": RECIPES / "segmentation" / "camvid.yaml",
     "detection": RECIPES / "detection" / "bccd.yaml",
+    "captioning": RECIPES / "captioning" / "flickr8k.yaml",
 }
-RIVALS = {"segmentation": ("segformer-b0",), "detection": ("rt-detr-r18", "detr-r18")}
-CLASSES = {"segmentation": 11, "detection": 3}
-SIZES = {"segmentation": (360, 480), "detection": (240, 320)}  # height and width of what is predicted
-KINDS = {"segmentation": ("train", "predict"), "detection": ("predict",)}
+RECIPE = {"segmentation": segmentation.Recipe, "detection": detection.Recipe, "captioning": captioning.Recipe}
+RIVALS = {"segmentation": ("segformer-b0",), "detection": ("rt-detr-r18", "detr-r18"), "captioning": ("vit-bert",)}
+CLASSES = {"segmentation": 11, "detection": 3, "captioning": 4000}  # of captioning: tokens
+# Number, height and width of what is predicted.
+SIZES = {"segmentation": (1, 360, 480), "detection": (1, 240, 320), "captioning": (16, 160, 160)}
+KINDS = {"segmentation": ("train", "predict"), "detection": ("predict",), "captioning": ("predict",)}
+WIDTH, WRITTEN = 5, 12  # beams of a picture, and tokens of a caption
 
 
 class Rival(nn.Module):
@@ -56,11 +65,25 @@ def build(name: str, options: argparse.Namespace) -> nn.Module:
     torch.manual_seed(1)
     classes = CLASSES[options.task]
     if name == "regard":
-        recipe = {"segmentation": segmentation.Recipe, "detection": detection.Recipe}[options.task]
-        model: nn.Module = parse_recipe(recipe, ["--data", "."], config=options.config).model.build(classes)
+        recipe = parse_recipe(RECIPE[options.task], ["--data", "."], config=options.config)
+        model: nn.Module = recipe.model.build(classes)
         return model
     import transformers as hf
 
+    if name == "vit-bert":
+        shape = {"hidden_size": 256, "num_attention_heads": 8}
+        seeing = hf.ViTConfig(
+            **shape, num_hidden_layers=3, intermediate_size=512, image_size=options.size, patch_size=16
+        )
+        saying = hf.BertConfig(
+            **shape,
+            num_hidden_layers=3,
+            intermediate_size=512,
+            vocab_size=classes,
+            is_decoder=True,
+            add_cross_attention=True,
+        )
+        return Rival(hf.VisionEncoderDecoderModel(encoder=hf.ViTModel(seeing), decoder=hf.BertLMHeadModel(saying)))
     if name == "segformer-b0":
         return Rival(hf.SegformerForSemanticSegmentation(hf.SegformerConfig(num_labels=classes)))  # its defaults are B0
     shape = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
@@ -85,14 +108,14 @@ class Steps:
     """The steps of a model, on pictures of its own."""
 
     def __init__(self, name: str, options: argparse.Namespace, *, channels_last: bool) -> None:
-        self.segments = options.task == "segmentation"
+        self.task = options.task
         self.model = build(name, options)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model.to(memory_format=layout)  # type: ignore[call-overload]
         generator = torch.Generator().manual_seed(2)
         self.train_pictures = self._pictures(options.batch, options.train_size, generator, layout)
         self.masks = torch.randint(0, 3, (options.batch, *options.train_size), generator=generator)
-        self.pictures = self._pictures(1, options.size, generator, layout)
+        self.pictures = self._pictures(options.count, options.size, generator, layout)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
 
     @staticmethod
@@ -111,9 +134,28 @@ class Steps:
     @torch.no_grad()
     def predict(self) -> None:
         self.model.eval()
+        if self.task == "captioning":
+            self.caption()
+            return
         found = self.model(self.pictures)
-        if self.segments:
+        if self.task == "segmentation":
             functional.interpolate(logits_of(found), self.pictures.shape[-2:], mode="bilinear").argmax(1)
+
+    def caption(self) -> None:
+        if isinstance(self.model, Rival):
+            self.model.inner.generate(
+                pixel_values=self.pictures / 127.5 - 1.0,
+                num_beams=WIDTH,
+                min_new_tokens=WRITTEN,
+                max_new_tokens=WRITTEN,
+                decoder_start_token_id=START,
+                eos_token_id=END,
+                pad_token_id=PAD,
+            )
+        else:
+            one_each = torch.ones(len(self.pictures), dtype=torch.long)
+            options = Beam(width=WIDTH, min_length=WRITTEN - 1, max_length=WRITTEN)  # END is one of them
+            search(self.model, self.pictures, one_each, options)
 
 
 def compare(options: argparse.Namespace) -> dict[tuple[str, str], bool]:
@@ -135,7 +177,7 @@ def compare(options: argparse.Namespace) -> dict[tuple[str, str], bool]:
     for name in models:
         weights = sum(weight.numel() for weight in steps[name, True].model.parameters())
         cells = [
-            f"{(options.batch if kind == 'train' else 1) / seconds[kind][name]:.2f} "
+            f"{(options.batch if kind == 'train' else options.count) / seconds[kind][name]:.2f} "
             f"({'channels last' if faster[name, kind] else 'as built'})"
             for kind in seconds
         ]
@@ -186,7 +228,8 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.config = options.config or CONFIGS[options.task]
-    options.size = options.size or list(SIZES[options.task])
+    options.count, *size = SIZES[options.task]
+    options.size = options.size or size
     torch.set_num_threads(options.threads)
     keep_memory()
     if options.one:
@@ -196,7 +239,10 @@ def main() -> None:
     trained = ""
     if "train" in KINDS[options.task]:
         trained = f" Training on {options.batch} pictures of {options.train_size[1]} x {options.train_size[0]}."
-    print(f"\nPictures of {options.size[1]} x {options.size[0]}.{trained} Medians of {options.rounds} rounds.\n")
+    together = f", {options.count} at once" if options.count > 1 else ""
+    print(
+        f"\nPictures of {options.size[1]} x {options.size[0]}{together}.{trained} Medians of {options.rounds} rounds.\n"
+    )
     memory(options, compare(options), sys.argv[1:])
 
 

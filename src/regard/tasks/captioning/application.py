@@ -1,6 +1,5 @@
 """What the command line does with captioning: train, resume, load."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,17 +27,12 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     tokenizers = recipe.sub_words.learn(pictures.texts(), [])
     encoder = begin_with_backbone(recipe.start)
     task = Captioning(recipe, tokenizers, pictures, validation, encoder)
-    said = [*odd, *more]
-    for line in said:
-        print(line, file=sys.stderr)
 
     def save(run: RunDirectory) -> None:
         tokenizers.save(run.tokenizer_path)
         save_backbone_beside(run, encoder)
-        for line in said:
-            run.log(line)
 
-    return begin(path, "captioning", recipe, task, save)
+    return begin(path, "captioning", recipe, task, save, [*odd, *more])
 
 
 def resume(run: RunDirectory) -> RunDirectory:

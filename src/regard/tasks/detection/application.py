@@ -1,6 +1,5 @@
 """What the command line does with detection: train, resume, load."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +20,12 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     recipe = replace(recipe, data=str(Path(recipe.data).resolve()))  # the run is resumed from any folder
     encoder = begin_with_backbone(recipe.start)
     task, said = _task(recipe, encoder)
-    for line in said:
-        print(line, file=sys.stderr)
 
     def save(run: RunDirectory) -> None:
         run.save_labels(task.classes)
         save_backbone_beside(run, encoder)
-        for line in said:
-            run.log(line)
 
-    return begin(path, "detection", recipe, task, save)
+    return begin(path, "detection", recipe, task, save, said)
 
 
 def resume(run: RunDirectory) -> RunDirectory:

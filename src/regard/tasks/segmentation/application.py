@@ -1,6 +1,5 @@
 """What the command line does with segmentation: train, resume, load."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,16 +30,12 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     recipe = replace(recipe, data=str(Path(recipe.data).resolve()))  # the run is resumed from any folder
     encoder = begin_with_backbone(recipe.start)
     task, problems = _task(recipe, encoder)
-    for problem in problems:
-        print(problem, file=sys.stderr)
 
     def save(run: RunDirectory) -> None:
         run.save_labels(task.classes)
         save_backbone_beside(run, encoder)
-        for problem in problems:
-            run.log(problem)
 
-    return begin(path, "segmentation", recipe, task, save)
+    return begin(path, "segmentation", recipe, task, save, problems)
 
 
 def resume(run: RunDirectory) -> RunDirectory:
