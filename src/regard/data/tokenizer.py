@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from regard.models.tokens import END, PAD, START, UNKNOWN
 
 SPECIAL = {PAD: "<pad>", UNKNOWN: "<unk>", START: "<s>", END: "</s>"}
 SPACE = "\u2581"  # "▁" stands for the space before a word, also before the first one
+# A line's first word is the same token as the word inside: it too has a space before it, which `decode` takes away.
+_LINES = normalizers.Replace(tokenizers.Regex(r"\n(?=[^\n])"), "\n ")
 REPLACEMENT = "\ufffd"  # "�": what UNKNOWN decodes to
 VERSION = 1  # of the layout of tokenizer.json
 
@@ -22,8 +25,8 @@ VERSION = 1  # of the layout of tokenizer.json
 class Tokenizer:
     """Sub-words of one language, or of several that share a vocabulary.
 
-    Words are cut at spaces, punctuation and digits stand alone ("street." shares "street"), and every piece
-    carries the space before it: `decode(encode([text])[0]) == text` for a text of characters seen in training
+    Words are cut at spaces and ends of lines, punctuation and digits stand alone ("street." shares "street"), and
+    every piece carries the space before it: `decode(encode([text])[0]) == text` for a text of characters seen in training
     whose spaces are single and inside (lower-cased, with `lowercase`). Make one with `train` or `load`.
     """
 
@@ -44,6 +47,7 @@ class Tokenizer:
         vocabulary: int,
         lowercase: bool = False,
         characters: int | None = None,
+        whole: Sequence[str] = (),
     ) -> "Tokenizer":
         """Learn a vocabulary from sentences; the same sentences give the same tokenizer.
 
@@ -53,12 +57,14 @@ class Tokenizer:
             lowercase: lower-case every text first; what is decoded is then lower-cased too.
             characters: keep only this many characters, the most frequent ones, and let the others be UNKNOWN.
                 None keeps every character.
+            whole: strings that are a word each, whatever punctuation and digits they hold, such as "#Person1#" or
+                "<unit>"; one that is frequent becomes one token.
 
         Raises:
-            ValueError: no text, or a vocabulary without room for the characters.
+            ValueError: no text, a vocabulary without room for the characters, or a space in `whole`.
         """
-        normalizer = normalizers.Lowercase() if lowercase else None
-        sentences = [normalizer.normalize_str(text) for text in texts] if normalizer else list(texts)
+        normalizer = normalizers.Sequence([_LINES, normalizers.Lowercase()]) if lowercase else _LINES
+        sentences = [normalizer.normalize_str(text) for text in texts]
         counts = Counter(character for text in sentences for character in text if character != " ")
         if not counts:
             raise ValueError("there is no text to train a tokenizer on")
@@ -76,12 +82,9 @@ class Tokenizer:
             sentences = [text.translate(rare) for text in sentences]
 
         inner = tokenizers.Tokenizer(models.BPE(unk_token=SPECIAL[UNKNOWN]))
+        words = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
         inner.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always"),
-                pre_tokenizers.Punctuation("isolated"),
-                pre_tokenizers.Digits(individual_digits=True),
-            ]
+            [words, *_cuts([text.lower() for text in whole] if lowercase else whole)]
         )
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary,
@@ -91,8 +94,7 @@ class Tokenizer:
             show_progress=False,
         )
         inner.train_from_iterator(sentences, trainer, length=len(sentences))
-        if normalizer:
-            inner.normalizer = normalizer
+        inner.normalizer = normalizer
         return cls(inner)
 
     def __len__(self) -> int:
@@ -115,7 +117,7 @@ class Tokenizer:
                 pieces.append(REPLACEMENT)
             elif number not in (PAD, START):
                 pieces.append(self._piece(number))
-        return "".join(pieces).replace(SPACE, " ").removeprefix(" ")
+        return "".join(pieces).replace(SPACE, " ").replace("\n ", "\n").removeprefix(" ")
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """One readable piece for each number, as pictures show them: "▁" begins a word, "</s>" is END."""
@@ -190,11 +192,14 @@ class Tokenizers:
         joint: bool,
         lowercase: bool = False,
         characters: int | None = None,
+        whole: Sequence[str] = (),
     ) -> "Tokenizers":
         """Learn one vocabulary of both sides (`joint`), or one of `vocabulary` tokens each."""
 
         def learn(texts: Iterable[str]) -> Tokenizer:
-            return Tokenizer.train(texts, vocabulary=vocabulary, lowercase=lowercase, characters=characters)
+            return Tokenizer.train(
+                texts, vocabulary=vocabulary, lowercase=lowercase, characters=characters, whole=whole
+            )
 
         if joint:
             shared = learn([*sources, *targets])
@@ -219,6 +224,20 @@ class Tokenizers:
             return cls(source, source if content["joint"] else Tokenizer.from_json(content["target"]))
         except ValueError as error:
             raise _damaged(path, error) from None
+
+
+def _cuts(whole: Sequence[str]) -> list[pre_tokenizers.PreTokenizer]:
+    """What cuts words at ends of lines, punctuation and digits, but for the strings `whole`."""
+    lines = pre_tokenizers.Split("\n", "isolated")
+    if not whole:
+        return [lines, pre_tokenizers.Punctuation("isolated"), pre_tokenizers.Digits(individual_digits=True)]
+    for text in whole:
+        if not text or any(map(str.isspace, text)):
+            raise ValueError(f"sub_words.whole has {text!r}, but a word has one character or more and no space")
+    # Where one of them begins another, the longer is found first. The last part is what the two cuts above cut at.
+    strings = "|".join(re.escape(text) for text in sorted(whole, key=len, reverse=True))
+    pattern = tokenizers.Regex(rf"{SPACE}?(?:{strings})|[\p{{P}}$+<=>^`|~]|\p{{N}}")
+    return [lines, pre_tokenizers.Split(pattern, "isolated")]
 
 
 def _write(path: str | Path, content: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """How a task's text is cut into sub-words, as options of its recipe."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from regard.data.resegmentation import Resegmentation
 from regard.data.tokenizer import Tokenizer, Tokenizers
@@ -15,12 +15,14 @@ class SubWords:
         vocabulary: Greatest number of tokens.
         lowercase: Lower-case everything; what is written is then lower-cased too.
         characters: Keep the N most frequent characters alone (null: all).
+        whole: Strings that are a word each, whatever punctuation they hold, such as ["#Person1#", "<unit>"].
         dropout: Probability of leaving out a merge in training, so that words are cut anew each epoch (0: never).
     """
 
     vocabulary: int = 8000
     lowercase: bool = False
     characters: int | None = None
+    whole: list[str] = field(default_factory=list)
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -39,6 +41,7 @@ class SubWords:
             joint=joint,
             lowercase=self.lowercase,
             characters=self.characters,
+            whole=self.whole,
         )
 
     def recut(self, tokenizer: Tokenizer, texts: Sequence[str], seed: int) -> Resegmentation | None:

@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from regard.data.tokenizer import Tokenizer, Tokenizers
 from regard.models.tokens import END, PAD, START, UNKNOWN
 
-CHARACTERS = "abcdefgxyzäöüßéABCДж中文ー.,;:!?()[]{}<>/\\'\"-\u2013\u2014…«»¿%&*@#_+=|~^$0123456789½\t\u00a0\u0301"
+CHARACTERS = "abcdefgxyzäöüßéABCДж中文ー.,;:!?()[]{}<>/\\'\"-\u2013\u2014…«»¿%&*@#_+=|~^$0123456789½\t\n\u00a0\u0301"
 
 
 def sentences(count: int = 307, seed: int = 5) -> list[str]:
@@ -31,7 +32,7 @@ def test_decode_is_the_inverse_of_encode(tokenizer: Tokenizer, words: list[str])
     (ids,) = tokenizer.encode([text])
     assert tokenizer.decode(ids) == text
     assert not {PAD, UNKNOWN, START, END} & set(ids)
-    assert "".join(tokenizer.tokens(ids)) == "▁" + text.replace(" ", "▁")
+    assert "".join(tokenizer.tokens(ids)) == "▁" + re.sub(r"\n(?=[^\n])", "\n ", text).replace(" ", "▁")
 
 
 def test_the_law_holds_inside_a_batch_and_for_nothing(tokenizer: Tokenizer) -> None:
@@ -48,6 +49,48 @@ def test_punctuation_and_digits_stand_alone() -> None:
         *("▁", "(", "street", ")"),
         *("▁", "1", "9", "8", "7"),
     ]
+
+
+WHOLE = ["#Person1#", "#Person1#s", "<unit>", "(a|b)*"]
+
+
+def test_strings_that_are_a_word_each_are_one_token_where_they_are_frequent() -> None:
+    text = "#Person1#: 5 <unit>, says #Person1#s (a|b)* of (a) or #Person2#."
+    tokenizer = Tokenizer.train([text] * 3, vocabulary=257, whole=WHOLE)
+    (ids,) = tokenizer.encode([text])
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.tokens(ids) == [
+        *("▁#Person1#", ":", "▁", "5", "▁<unit>", ",", "▁says", "▁#Person1#s", "▁(a|b)*", "▁of"),
+        *("▁", "(", "a", ")", "▁or", "▁", "#", "Person", "2", "#", "."),
+    ]
+    assert tokenizer.words("(<unit>)") == ["▁", "(", "<unit>", ")"]
+
+
+@given(words=st.lists(st.text(st.sampled_from(CHARACTERS), min_size=1, max_size=11), min_size=1, max_size=7))
+def test_other_words_are_cut_as_without_them(tokenizer: Tokenizer, with_whole: Tokenizer, words: list[str]) -> None:
+    assert with_whole.words(" ".join(words)) == tokenizer.words(" ".join(words))
+
+
+@pytest.fixture(scope="module")
+def with_whole() -> Tokenizer:
+    return Tokenizer.train(sentences(), vocabulary=331, whole=["#Person1#"])
+
+
+def test_strings_that_are_a_word_are_lower_cased_like_the_text() -> None:
+    tokenizer = Tokenizer.train(["#ABC# says"] * 3, vocabulary=101, lowercase=True, whole=["#ABC#"])
+    assert tokenizer.tokens(tokenizer.encode(["#Abc#"])[0]) == ["▁#abc#"]
+
+
+@pytest.mark.parametrize("text", ["", "New York"])
+def test_a_word_has_no_space(text: str) -> None:
+    with pytest.raises(ValueError, match=f"has '{text}', but a word has one character or more and no space"):
+        Tokenizer.train(["a"], vocabulary=31, whole=[text])
+
+
+def test_a_line_begins_with_the_same_token_as_a_word_inside() -> None:
+    tokenizer = Tokenizer.train(["the street\nthe street", "street\n\nthe"] * 3, vocabulary=101)
+    (ids,) = tokenizer.encode(["the street\nstreet\n\nthe"])
+    assert tokenizer.tokens(ids) == ["▁the", "▁street", "\n", "▁street", "\n", "\n", "▁the"]
 
 
 def test_names_of_special_tokens_in_a_text_are_text(tokenizer: Tokenizer, tmp_path: Path) -> None:
