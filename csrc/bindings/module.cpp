@@ -206,6 +206,46 @@ PyObject* cross_entropy(PyObject*, PyObject* arguments) {
   return PyFloat_FromDouble(loss);
 }
 
+// Sizes and addresses of attention to points; beyond them, where results go.
+bool read(PyObject* given, regard::Points& call) {
+  unsigned long long sizes, query, memory, where, place;
+  if (!PyArg_ParseTuple(given, "if(LLLLLLL)KKKKK", &call.threads, &call.scale, &call.batch, &call.queries, &call.heads, &call.width,
+                        &call.levels, &call.points, &call.cells, &sizes, &query, &memory, &where, &place))
+    return false;
+  call.sizes = pointer<const std::int64_t>(sizes), call.query = pointer<const float>(query);
+  call.memory = pointer<const float>(memory), call.where = pointer<const float>(where), call.place = pointer<const float>(place);
+  return true;
+}
+
+PyObject* points(PyObject*, PyObject* arguments) {
+  regard::PointsForward call{};
+  PyObject* given;
+  unsigned long long context;
+  if (!PyArg_ParseTuple(arguments, "OK", &given, &context) || !read(given, call)) return nullptr;
+  call.context = pointer<float>(context);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->points(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
+PyObject* points_backward(PyObject*, PyObject* arguments) {
+  regard::PointsBackward call{};
+  PyObject* given;
+  unsigned long long context_gradient, query_gradient, memory_gradient, place_gradient;
+  if (!PyArg_ParseTuple(arguments, "OKKKK", &given, &context_gradient, &query_gradient, &memory_gradient, &place_gradient) ||
+      !read(given, call))
+    return nullptr;
+  call.context_gradient = pointer<const float>(context_gradient), call.query_gradient = pointer<float>(query_gradient);
+  call.memory_gradient = pointer<float>(memory_gradient), call.place_gradient = pointer<float>(place_gradient);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->points_backward(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
 #define RESIDUAL_FORMAT "iiiLL(KIf)"
 #define RESIDUAL_TARGETS(call, type, branch_type)                                                                      \
   &call.threads, &type, &branch_type, &call.rows, &call.width, &call.dropout.seed, &call.dropout.threshold, &call.dropout.scale
@@ -303,6 +343,8 @@ PyMethodDef methods[] = {
     {"decode", decode, METH_VARARGS, "Context and log-sum-exp of a call whose keys and values lie in pages."},
     {"backward", backward, METH_VARARGS, "Gradients of a call."},
     {"cross_entropy", cross_entropy, METH_VARARGS, "The loss of an output projection, summed over its rows, and gradients of its mean."},
+    {"points", points, METH_VARARGS, "Attention to points of maps."},
+    {"points_backward", points_backward, METH_VARARGS, "Gradients of attention to points of maps."},
     {"residual", residual, METH_VARARGS, "Dropout of features, added to inputs, and layer norm of the sum."},
     {"residual_backward", residual_backward, METH_VARARGS, "Gradients of dropout, residual sum and layer norm."},
     {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},

@@ -3,6 +3,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/points.h"
 #include "kernels/residual.h"
 
 namespace regard {
@@ -13,6 +14,8 @@ struct Kernels {
   BackwardPlan (*plan)(const Attention&) noexcept;
   Status (*backward)(const AttentionBackward&) noexcept;
   Status (*cross_entropy)(const CrossEntropy&) noexcept;
+  Status (*points)(const PointsForward&) noexcept;
+  Status (*points_backward)(const PointsBackward&) noexcept;
   Status (*residual)(const ResidualForward&) noexcept;
   Status (*residual_backward)(const ResidualBackward&) noexcept;
   double (*multiply_add)(Type, int threads, int rounds) noexcept;  // as fast as can be; returns how many operations that was

@@ -5,9 +5,9 @@
 
 #include "kernels/residual.h"
 
+#include "kernels/along.h"
 #include "kernels/entries.h"
 #include "kernels/keep.h"
-#include "kernels/pack.h"
 #include "kernels/workspace.h"
 #include "parallel/parallel.h"
 
@@ -20,28 +20,6 @@ constexpr std::int64_t COLUMNS = 1 << 12; // of a task, where rows need not be w
 constexpr std::int64_t FEW = 1 << 14;     // numbers that are not worth a second thread
 
 static_assert(ROWS % QUERIES == 0 && QUERIES % LANES == 0 && COLUMNS % LANES == 0);
-
-// Does `one(column, how many)` for vectors of columns, and for those that are left.
-template <typename One>
-[[gnu::always_inline]] inline void along(std::int64_t column, std::int64_t last, const One& one) {
-  for (; column + LANES <= last; column += LANES) one(column, LANES);
-  if (column < last) one(column, (int)(last - column));
-}
-#define INLINE __attribute__((always_inline))
-
-template <typename T>
-INLINE inline Floats read_some(const T* from, int count) {
-  if (count == LANES) return read_lanes(from);
-  Floats x{};
-  for (int lane = 0; lane < count; ++lane) x[lane] = read(from + lane);
-  return x;
-}
-
-template <typename T>
-INLINE inline void write_some(T* to, Floats x, int count) {
-  if (count == LANES) return write_lanes(to, x);
-  for (int lane = 0; lane < count; ++lane) write(to + lane, x[lane]);
-}
 
 template <typename T>
 INLINE inline Floats write_and_read(T* to, Floats x, int count) {

@@ -138,6 +138,9 @@ void rows_case();
 // One random output projection with its loss and gradients: csrc/tests/cross_entropy.cpp.
 void cross_entropy_case();
 
+// One random call of attention to points of maps, and its gradients: csrc/tests/points.cpp.
+void points_case();
+
 // One random residual sum with dropout and layer norm, and gradients: csrc/tests/residual.cpp.
 void residual_case();
 

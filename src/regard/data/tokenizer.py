@@ -26,8 +26,8 @@ class Tokenizer:
     """Sub-words of one language, or of several that share a vocabulary.
 
     Words are cut at spaces and ends of lines, punctuation and digits stand alone ("street." shares "street"), and
-    every piece carries the space before it: `decode(encode([text])[0]) == text` for a text of characters seen in training
-    whose spaces are single and inside (lower-cased, with `lowercase`). Make one with `train` or `load`.
+    every piece carries the space before it: `decode(encode([text])[0]) == text` for a text of characters seen in
+    training whose spaces are single and inside (lower-cased, with `lowercase`). Make one with `train` or `load`.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer) -> None:

@@ -13,7 +13,7 @@ from regard.models.boxes import inverse_sigmoid, sinusoids, to_centred
 from regard.models.segmenter import PixelDecoder
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.blocks import FeedForward, Residual
-from regard.nn.box_attention import BoxAttention
+from regard.nn.box_attention import BoxAttention, Cells
 from regard.nn.convolution import ConvNorm
 
 PRIOR = 0.01  # how likely a thing is anywhere, before anything is learned (Lin et al. 2017)
@@ -63,12 +63,12 @@ class DetectorLayer(nn.Module):
         queries: Float[Tensor, "batch queries dim"],
         place: Float[Tensor, "batch queries dim"],
         boxes: Centred,
-        maps: Sequence[Tensor],
+        cells: Cells,
         mask: Dense | None,
     ) -> Float[Tensor, "batch queries dim"]:
         """One layer; `place` is the vector of each box, which attention reads and the residual path does not carry."""
         queries = self.around_attention(queries, lambda x: self.attention(x + place, mask=mask))
-        queries = self.around_cross(queries, lambda x: self.cross(x + place, boxes, maps))
+        queries = self.around_cross(queries, lambda x: self.cross(x + place, boxes, cells))
         return self.around_feed_forward(queries, self.feed_forward)
 
 
@@ -176,11 +176,12 @@ class Detector(nn.Module):
     def refine(self, queries: Queries, maps: Sequence[Tensor]) -> list[Found]:
         """What each layer of the decoder finds."""
         vectors, boxes, found = queries.vectors, queries.boxes, []
+        cells = Cells.of(maps)
         mask = None if queries.sees is None else Dense(queries.sees.unsqueeze(1))
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, DetectorLayer)
             place = self.place(sinusoids(boxes, self.dim))
-            vectors = layer(vectors, place, boxes, layer.cross.project(maps), mask)
+            vectors = layer(vectors, place, boxes, cells, mask)
             hidden = self.norms[number](vectors)
             moved = (inverse_sigmoid(boxes) + self.query_box[number](hidden).float()).sigmoid()
             found.append(Found(logits=self.query_class[number](hidden), boxes=moved))
