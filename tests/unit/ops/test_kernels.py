@@ -45,6 +45,6 @@ def test_a_processor_without_avx512_runs_what_was_built_here(program: Path) -> N
 def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     """AddressSanitizer and UndefinedBehaviorSanitizer, on random shapes."""
     program = build(tmp_path, "-DREGARD_SANITIZE=ON")
-    done = subprocess.run([str(program), "30", "11"], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([str(program), "20", "11"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
