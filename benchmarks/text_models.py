@@ -35,7 +35,7 @@ from regard.training.machine import keep_memory
 
 VOCABULARY, DROPOUT, SMOOTHING = 8000, 0.3, 0.1
 CLASSIFIER = {"dim": 128, "heads": 4, "feed_forward": 256, "layers": 2}  # recipes/sentiment/sst2.yaml
-SUMMARIZER = {"dim": 256, "heads": 4, "feed_forward": 512, "layers": 3}  # recipes/summarization/dialogsum.yaml
+SUMMARIZER = {"dim": 128, "heads": 4, "feed_forward": 256, "layers": 3}  # recipes/summarization/dialogsum.yaml
 WRITTEN = 32  # tokens of a long document's summary
 Step = Callable[[], Tensor]
 
@@ -218,7 +218,7 @@ def main() -> None:
     keep_memory()
     for title, make, unit in (
         ("Classifier, a training step: 2 layers of width 128", classifiers, "texts"),
-        ("Summarizer, a training step: 3+3 layers of width 256", summarizers, "target tokens"),
+        ("Summarizer, a training step: 3+3 layers of width 128", summarizers, "target tokens"),
     ):
         steps, count = make()
         compare(title, steps, count, unit, options.rounds)

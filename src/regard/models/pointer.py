@@ -17,19 +17,26 @@ from regard.ops.log_probability import linear_log_probability
 _LEAST = 1e-20  # the probability of copying a token that the source does not have, so that its logarithm is finite
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Written:
     """What a pointer-generator says of target tokens.
 
     Args:
         log_probability: of each token, under the mixture of both ways.
         mean: over all tokens, of the log-probabilities of writing: what label smoothing adds.
-        coverage: how much attention each position gave again to what had it before: `sum_j min(a_j, c_j)`.
+        weights: of the head that copies.
     """
 
     log_probability: Float[Tensor, "rows target"]
     mean: Float[Tensor, "rows target"]
-    coverage: Float[Tensor, "rows target"]
+    weights: Float[Tensor, "rows target source"]
+
+    @property
+    def coverage(self) -> Float[Tensor, "rows target"]:
+        """How much attention each position gave again to what had it before: `sum_j min(a_j, c_j)`."""
+        # What the positions before gave each word of the source; of packed pairs others gave it nothing.
+        before = self.weights.cumsum(1) - self.weights
+        return torch.minimum(self.weights, before).sum(-1)
 
 
 class Copying(nn.Module):
@@ -113,9 +120,7 @@ class PointerTransformer(Transformer):
             functional.logsigmoid(gate) + written.view_as(gate),
             functional.logsigmoid(-gate) + copied.clamp_min(_LEAST).log(),
         )
-        # What the positions before gave each word of the source; of packed pairs others gave it nothing.
-        before = weights.cumsum(1) - weights
-        return Written(log_probability=chosen, mean=mean.view_as(gate), coverage=torch.minimum(weights, before).sum(-1))
+        return Written(log_probability=chosen, mean=mean.view_as(gate), weights=weights)
 
     def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> PointerState:
         """Read the source, and be ready to decode."""
