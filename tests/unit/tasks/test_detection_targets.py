@@ -8,7 +8,7 @@ import torch
 from regard.models.boxes import iou, to_centred, to_corners
 from regard.models.detector import Detector, Found, Queries
 from regard.models.vision import Pyramid, VisualEncoder
-from regard.tasks.detection.losses import Weights, of_cells, of_queries, varifocal
+from regard.tasks.detection.losses import Weights, of_cells, of_classes, of_queries
 from regard.tasks.detection.targets import Costs, Things, assigned, matched
 from regard.tasks.detection.training_queries import SHIFT, denoising, parted, together
 
@@ -120,11 +120,12 @@ def test_what_is_right_costs_least():
     assert float(of_queries(turned, [true], pairs, Weights(), 4)) > 1.0
 
 
-def test_the_varifocal_loss_by_hand():
+def test_the_loss_of_classes_by_hand():
     logits, quality = torch.tensor([0.3, -1.2]), torch.tensor([0.8, 0.0])
     p = logits.sigmoid()
-    expected = 0.8 * -(0.8 * p[0].log() + 0.2 * (1 - p[0]).log()) + 0.75 * p[1] ** 2 * -(1 - p[1]).log()
-    torch.testing.assert_close(varifocal(logits, quality), expected)
+    target = 0.8**1.5
+    expected = -(target * p[0].log() + (1 - target) * (1 - p[0]).log()) - p[1] ** 1.5 * (1 - p[1]).log()
+    torch.testing.assert_close(of_classes(logits, quality), expected)
 
 
 def test_the_loss_of_cells_counts_them_by_their_weights():

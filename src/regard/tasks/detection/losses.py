@@ -12,7 +12,7 @@ from regard.models.boxes import giou, iou, to_corners
 from regard.models.detector import Found
 from regard.tasks.detection.targets import Assigned, Places, Things
 
-ALPHA, GAMMA = 0.75, 2.0  # of the varifocal loss
+GAMMA = 1.5  # of the loss of classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,7 @@ def of_queries(
 ) -> Float[Tensor, ""]:
     """The loss of queries of which some are responsible for things, for each of `count` things.
 
-    The class of a responsible query is to be as sure as its box is right (varifocal: Zhang et al. 2021), that of all
-    others to be sure of nothing.
+    The class of a responsible query is to be as sure as its box is right, that of all others to be sure of nothing.
     """
     quality = torch.zeros_like(found.logits, dtype=torch.float32)
     boxes, true = _paired(found, things, pairs)
@@ -39,7 +38,7 @@ def of_queries(
     query = torch.cat([queries for queries, _ in pairs])
     label = torch.cat([one.labels[places] for one, (_, places) in zip(things, pairs, strict=True)])
     quality[row, query, label] = overlap
-    loss = weights.label * varifocal(found.logits, quality)
+    loss = weights.label * of_classes(found.logits, quality)
     loss = loss + weights.corners * (boxes - true).abs().sum()
     loss = loss + weights.overlap * (1.0 - giou(to_corners(boxes), to_corners(true))).sum()
     return loss / count
@@ -53,17 +52,21 @@ def of_cells(cells: Found, things: Sequence[Things], chosen: Sequence[Assigned],
     boxes, true_boxes = _paired(cells, things, [(one.cells, one.things) for one in chosen])
     counts = torch.cat([one.weights for one in chosen])
     total = counts.sum().clamp_min(1.0)
-    loss = weights.label * varifocal(cells.logits, quality)
+    loss = weights.label * of_classes(cells.logits, quality)
     loss = loss + weights.corners * ((boxes - true_boxes).abs().sum(-1) * counts).sum()
     loss = loss + weights.overlap * ((1.0 - giou(to_corners(boxes), to_corners(true_boxes))) * counts).sum()
     return loss / total
 
 
-def varifocal(logits: Tensor, quality: Tensor) -> Float[Tensor, ""]:
-    """Cross-entropy with `quality` where it is more than 0, weighed by it; elsewhere `alpha p^gamma` of that with 0."""
+def of_classes(logits: Tensor, quality: Tensor) -> Float[Tensor, ""]:
+    """Cross-entropy with `quality^gamma` where that is more than 0; elsewhere `p^gamma` of that with 0.
+
+    The matchability-aware loss (DEIM: Huang et al. 2025): unlike the varifocal one it weighs no responsible query by
+    its quality, so that classes are learned while boxes are still bad.
+    """
     logits = logits.float()
-    weight = torch.where(quality > 0, quality, ALPHA * logits.detach().sigmoid() ** GAMMA)
-    return functional.binary_cross_entropy_with_logits(logits, quality, weight=weight, reduction="sum")
+    weight = torch.where(quality > 0, 1.0, logits.detach().sigmoid() ** GAMMA)
+    return functional.binary_cross_entropy_with_logits(logits, quality**GAMMA, weight=weight, reduction="sum")
 
 
 def _paired(
