@@ -9,6 +9,7 @@ than `--limit` MB would be needed.
 """
 
 import argparse
+import ctypes
 import json
 import subprocess
 import sys
@@ -54,6 +55,15 @@ def held(key: str) -> float:
     """What Linux says that this process holds (VmRSS), or held at its highest (VmHWM), in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+
+
+def peak_of(run: Callable[[], object]) -> float:
+    """MB that this process holds at its highest in a run, beyond what it held before."""
+    ctypes.CDLL(None).malloc_trim(0)
+    before = held("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest mark begins anew
+    run()
+    return held("VmHWM") - before
 
 
 def measure(backend: str, score: str, normalize: str, length: int, observed: bool) -> dict[str, float]:

@@ -7,13 +7,12 @@ one process, interleaved; medians. Peak memory is that of a step beyond the laye
 """
 
 import argparse
-import ctypes
 import subprocess
 import sys
 from unittest.mock import patch
 
 import torch
-from attention_memory import held
+from attention_memory import peak_of
 from timing import interleaved, machine, median
 
 from regard.nn.box_attention import BoxAttention, Cells
@@ -44,12 +43,7 @@ class Step:
 def peak(step: Step) -> float:
     """MB that a step takes, in this process."""
     step()  # the gradients that stay, and what is loaded once
-    ctypes.CDLL(None).malloc_trim(0)
-    before = held("VmRSS")
-    with open("/proc/self/clear_refs", "w") as file:  # the highest mark begins anew
-        file.write("5")
-    step()
-    return held("VmHWM") - before
+    return peak_of(step)
 
 
 def main() -> None:

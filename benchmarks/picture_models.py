@@ -14,7 +14,6 @@ of a step beyond the model, in fresh processes (Linux).
 """
 
 import argparse
-import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attention_memory import held
+from attention_memory import peak_of
 from timing import interleaved, machine, median
 from torch import Tensor, nn
 from torch.nn import functional
@@ -196,12 +195,7 @@ def peak(options: argparse.Namespace) -> float:
     if kind == "train":  # the optimiser's state is no part of a step
         run()
         steps.optimizer.zero_grad()
-    ctypes.CDLL(None).malloc_trim(0)
-    before = held("VmRSS")
-    with open("/proc/self/clear_refs", "w") as file:  # the highest mark begins anew
-        file.write("5")
-    run()
-    return held("VmHWM") - before
+    return peak_of(run)
 
 
 def memory(options: argparse.Namespace, last: dict[tuple[str, str], bool], arguments: list[str]) -> None:

@@ -13,7 +13,6 @@ where inductor's cache is cold; `--no-compile` leaves it out. `--memory` has pea
 """
 
 import argparse
-import ctypes
 import json
 import resource
 import subprocess
@@ -24,7 +23,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 import torch
-from attention_memory import held
+from attention_memory import peak_of
 from timing import interleaved, machine, median
 from training_models import VARIANTS, Form, Shape, Trainer, corpus, forms
 
@@ -132,12 +131,7 @@ def peak(form: Form, shape: Shape, tokens: int) -> float:
     # What is loaded and made once is not the step's: a small step does, but what is compiled is so for these batches.
     trainer(batches if form.compiled else corpus(1, shape.vocabulary)[form.packed])
     trainer.optimizer.zero_grad()
-    ctypes.CDLL(None).malloc_trim(0)
-    before = held("VmRSS")
-    with open("/proc/self/clear_refs", "w") as file:  # the highest mark begins anew
-        file.write("5")
-    trainer(batches)
-    return held("VmHWM") - before
+    return peak_of(partial(trainer, batches))
 
 
 def memory(best: list[Form], dim: int, options: argparse.Namespace) -> None:
