@@ -214,6 +214,7 @@ def test_help_of_translation_leaves_nothing_undescribed(capsys):
     assert len(names) > 50
     assert is_dataclass(TranslationRecipe)
     options = text.split("options:")[1]
-    described = [name for name in names if re.search(rf"--{name} (?:[A-Z0-9_]+|\{{[^}}]*\}}) \w", options)]
+    values = r"(?:[A-Z0-9_]+|\{[^}]*\}|\[ITEM,\.\.\.\])"
+    described = [name for name in names if re.search(rf"--{name} {values}(?:, --{name}\+ {values})? \w", options)]
     assert described == names
     assert "--model " not in options, "a part of a recipe is no option"
