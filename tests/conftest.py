@@ -169,7 +169,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests measured (`record_property("note", text)`), then what could not be run here, and why."""
-    reports = [report for kind in ("passed", "failed", "skipped") for report in terminalreporter.getreports(kind)]
+    kinds = ("passed", "failed", "skipped")
+    reports = [report for kind in kinds for report in terminalreporter.getreports(kind) if report.when]  # not collected
     notes = [value for report in reports for name, value in report.user_properties if name == "note"]
     if notes:
         terminalreporter.section("measured")

@@ -16,6 +16,7 @@ from regard.attention.capabilities import TABLE, Feature
 from regard.attention.lowering import lower_mask
 from regard.attention.padding import shares_keys
 from regard.attention.place import Place
+from regard.ops.native import in_use
 
 # `linear` divides by a sum: tests/laws/test_similarities.py holds it to the reference.
 OF_SOFTMAX = [name for name, features in TABLE.items() if Feature.SOFTMAX in features]
@@ -35,14 +36,17 @@ CHESS = Meaning(lambda: regard.Dense(BOARD), lambda b, h, i, j: (i + j) % 2 == 0
 
 
 def precision(backend: str, dtype: torch.dtype, case: Case) -> Precision:
-    """What a backend promises: 16-bit inputs are computed in float32 and rounded once, by all but torch's own."""
+    """What a backend promises: 16-bit inputs are computed in float32 and rounded once, but where products of pairs
+    are fast."""
     inner = torch.promote_types(dtype, torch.float32)
     if case.prepared and case.kind == "additive":  # keys that are projected once are stored as keys
         return Precision(inner=inner, stored=dtype, returned=dtype)
     if backend == "sdpa":  # stores weights and projections in 16 bits; its exponential is good to 20 units
         return Precision(inner=inner, stored=dtype, returned=dtype, exponential=20.0)
     if backend == "native":  # has no weights below the smallest normal number
-        return Precision(inner=inner, stored=inner, returned=dtype, underflow=torch.finfo(torch.float32).tiny)
+        pairs = dtype == torch.bfloat16 and in_use() == "avx512_bf16"  # such products are of pairs of bfloat16
+        tiny = torch.finfo(torch.float32).tiny
+        return Precision(inner=inner, stored=dtype if pairs else inner, returned=dtype, underflow=tiny)
     return Precision(inner=inner, stored=inner, returned=dtype)
 
 
@@ -68,10 +72,12 @@ def missing(case: Case, backend: str, dtype: torch.dtype) -> list[str]:
     return sorted(feature.value for feature, needed in features.items() if needed and feature not in TABLE[backend])
 
 
-def compare(case: Case, backend: str, dtype: torch.dtype) -> None:
+def compare(case: Case, backend: str, dtype: torch.dtype, device: str = "cpu") -> None:
     """The context and every gradient, entry by entry."""
     tensors = case.tensors(dtype)
     expected = answer(case, tensors, precision(backend, dtype, case))
+    if device != "cpu":
+        tensors = {name: each.detach().to(device).requires_grad_(each.requires_grad) for name, each in tensors.items()}
     context = case.attend(tensors, backend=backend)
     assert context.dtype == dtype
     leaves = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
@@ -82,7 +88,7 @@ def compare(case: Case, backend: str, dtype: torch.dtype) -> None:
     }
     for name, value in expected.values.items():
         got = given_[name]
-        error = (torch.zeros_like(value) if got is None else got.double()) - value
+        error = (torch.zeros_like(value) if got is None else got.double().cpu()) - value
         allowed = expected.tolerances[name]
         off = [
             (e, t) for e, t in zip(error.flatten().tolist(), allowed.flatten().tolist(), strict=True) if not abs(e) <= t

@@ -18,7 +18,6 @@ from regard.attention.scores import Prepared, ScaledDot, Score
 from regard.attention.seen import Record, Seen, named
 from regard.attention.terms import Bias
 from regard.attention.watching import current
-from regard.ops.attention import run as run_native
 
 
 def attend(
@@ -58,10 +57,10 @@ def attend(
     """
     like = None
     if normalize is None and dropout == 0.0 and backend in ("auto", "native") and isinstance(key, Tensor):
-        like = routes.key_of(query, key, value, score, mask, offset)
+        like = routes.key_of(query, key, value, score, mask, offset, backend)
         route = routes.find(like)
         if route is not None:
-            return run_native(query, key, value, route.bounds, route.constants)
+            return route.run(query, key, value)
     watched = current()
     record = {} if watched is None else watched.observations
     call = checked_call(
@@ -76,8 +75,8 @@ def attend(
         record=record,
     )
     chosen = capabilities.choose(call, backend)
-    if like is not None and chosen == "native":
-        routes.remember(like, call)
+    if like is not None:
+        routes.remember(like, call, chosen)
     call = seeded(call)
     context, seen = run(call, chosen)
     if watched is not None:

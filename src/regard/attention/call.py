@@ -16,6 +16,8 @@ from regard.attention.scores import Prepared, ScaledDot, Score
 from regard.attention.similarities import Kernel
 
 _SOFTMAX = Softmax()
+# Asked once: not every torch can ask within a graph.
+_AUTOCASTS = frozenset(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "xpu", "mps", "hpu", "mtia")))
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -80,7 +82,7 @@ def checked_call(
             raise ValueError("key was prepared by another score; pass the score that prepared it: score=prepared.score")
         key = key.keys
     _check_tensors(query, key, value)
-    if torch.amp.is_autocast_available(query.device.type) and torch.is_autocast_enabled(query.device.type):
+    if query.device.type in _AUTOCASTS and torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = (
             tensor if tensor.dtype == torch.float64 else tensor.to(dtype) for tensor in (query, key, value)

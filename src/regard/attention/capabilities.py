@@ -20,6 +20,7 @@ from regard.ops import native
 from regard.ops.following import transformed
 
 LARGEST = 2**24  # pairs of a mask or a term that a backend without LARGE may hold as a tensor
+LARGEST_ELSEWHERE = 2**28  # on a GPU, whose fused kernels are worth more memory
 
 
 class Feature(Enum):
@@ -50,8 +51,8 @@ class Feature(Enum):
     DROPOUT = "dropout"
     OBSERVE = "observations"
     OTHER_OBSERVATION = f"observations of your own, or more than {MOST_OBSERVATIONS}"
-    LARGE = f"masks and terms on more than {LARGEST:,} pairs"
-    LARGE_PATTERN = f"masks of any pattern but Dense on more than {LARGEST:,} pairs"
+    LARGE = f"masks and terms on more than {LARGEST:,} pairs ({LARGEST_ELSEWHERE:,} on a GPU)"
+    LARGE_PATTERN = f"masks of any pattern but Dense on more than {LARGEST:,} pairs (the same on a GPU)"
     SECOND_DERIVATIVES = "second derivatives"
     HIDDEN_NAN = "NaN where no query may look reaching nothing"
     FLOAT64 = "float64"
@@ -162,8 +163,8 @@ def needs(call: Call) -> frozenset[Feature]:
     shared = call.mask is None or (shares_keys(call.mask) and not torch.compiler.is_compiling())
     bare = isinstance(call.mask, Causal) or call.mask is None
     intervals = call.lowered_mask is None or call.lowered_mask.bounds is not None
-    pairs = place.heads * place.queries * place.keys  # of one batch row: most masks and terms are the same for all
-    large = not torch.compiler.is_exporting() and pairs > LARGEST  # an exported graph is one for all sizes
+    largest = LARGEST if call.query.device.type == "cpu" else LARGEST_ELSEWHERE
+    large = not torch.compiler.is_exporting() and _pairs(call) > largest  # an exported graph is one for all sizes
     asked = {
         _form(score): True,
         Feature.SOFT_CAP: score.form is not None and score.capped,
@@ -191,6 +192,15 @@ def needs(call: Call) -> frozenset[Feature]:
         Feature.TRANSFORM: transformed(),
     }
     return frozenset(feature for feature, needed in asked.items() if needed)
+
+
+def _pairs(call: Call) -> int:
+    """How large the mask and the terms are as tensors: of one batch row, as most are the same for all."""
+    place, lowered = call.place, call.lowered_mask
+    alike = (
+        lowered is not None and lowered.bounds is not None and lowered.bounds.shape[1] == 1 and not call.score.terms()
+    )
+    return (1 if alike else place.heads) * place.queries * place.keys
 
 
 def _form(score: Score) -> Feature:

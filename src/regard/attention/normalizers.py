@@ -209,7 +209,7 @@ class Entmax(nn.Module, Normalizer):
     def weights(self, scores: Scores, allowed: Allowed | None, place: Place | None = None, seed: int = 0) -> Scores:
         if scores.shape[-1] == 0:
             return scores
-        alpha = self.alpha.to(scores.dtype)
+        alpha = self.alpha.to(scores)
         if place is not None and len(alpha) > 1:
             alpha = alpha[place.head_slice]
         less = alpha.view(1, -1, 1, 1) - 1.0

@@ -1,5 +1,7 @@
 """Batches of scenes, changed anew in every epoch, in the order that a run can resume."""
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from regard.data.epochs import EpochBatches
 from regard.data.scene import Scene
 
 B = TypeVar("B")
+
+THREADS = min(8, max(1, (os.cpu_count() or 1) // 2))  # that make batches, one each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,8 @@ class SceneBatch:
 class SceneBatches(EpochBatches[SceneBatch]):
     """An epoch of scenes, each changed by chance and of the same size, `batch` at a time; iterate to train.
 
-    A thread makes the next batch while the last one is trained on. What chance does to a picture is a function of
-    (seed, epoch, picture).
+    Threads make the next batches while the last one is trained on: on two cores one, and beside a GPU as many as it
+    takes. What chance does to a picture is a function of (seed, epoch, picture).
 
     Args:
         read: the scene of an item.
@@ -95,12 +99,12 @@ def collate(scenes: Sequence[Scene]) -> SceneBatch:
 
 
 def ahead(make: Callable[[Sequence[int]], B], orders: Sequence[Sequence[int]]) -> Iterator[B]:
-    """The batches of these items, the next one made by a thread while the last one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        following: Future[B] | None = None
+    """The batches of these items in order, the next ones made by threads while the last one is used."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        following: deque[Future[B]] = deque()
         for items in orders:
-            ready, following = following, pool.submit(make, items)
-            if ready is not None:
-                yield ready.result()
-        if following is not None:
-            yield following.result()
+            following.append(pool.submit(make, items))
+            if len(following) > THREADS:
+                yield following.popleft().result()
+        while following:
+            yield following.popleft().result()

@@ -221,9 +221,12 @@ def test_the_kernels_are_the_plain_computation(
     hidden, weight, target = (tensor.detach() for tensor in draw(rows, dim, vocabulary, dtype))
     found = cross_entropy.operator(hidden, weight, target, smoothing, True, True)
     right = cross_entropy.plain(hidden.double(), weight.double(), target, smoothing, True, True)
+    # Where bfloat16 is multiplied in pairs, what is left of a row's softmax is rounded to it: 2^-9 of 1 / rows at most.
+    pairs = dtype == torch.bfloat16 and native.in_use() == "avx512_bf16"
+    most = max(float(hidden.abs().max()), float(weight.abs().max())) / (512 * rows) if pairs else 0.0
     for one, exact in zip(found, right, strict=True):
         assert one.dtype == torch.float32
-        torch.testing.assert_close(one.double(), exact, rtol=1e-4, atol=2e-6)
+        torch.testing.assert_close(one.double(), exact, rtol=1e-4, atol=2e-6 + 2 * most)
 
 
 @NATIVE

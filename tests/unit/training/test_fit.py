@@ -20,7 +20,14 @@ pytestmark = pytest.mark.usefixtures("no_plots")
 
 # A checkpoint after every batch, and every loss in the metrics.
 OPTIONS = TrainingOptions(
-    epochs=3, warmup_steps=5, weight_decay=0.1, log_every=1, checkpoint_minutes=1e-9, threads=1, device="cpu"
+    epochs=3,
+    warmup_steps=5,
+    weight_decay=0.1,
+    log_every=1,
+    checkpoint_minutes=1e-9,
+    threads=1,
+    device="cpu",
+    precision="float32",
 )
 
 

@@ -17,39 +17,48 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     """The context; nothing can be recorded here."""
     scores = call.lowered
     assert isinstance(scores, DotScores)  # `capabilities` has seen to it
-    mask, bias, causal = None, _bias(scores, call), False
-    if (
-        isinstance(call.mask, Causal)
-        and call.place.documents is None
-        and isinstance(call.place.offset, int)
-        and call.place.offset == 0
-        and bias is None
-    ):
-        causal = True
-    elif call.lowered_mask is not None and not call.lowered_mask.everything:
+    bias = _bias(scores, call)
+    mask, causal = None, bias is None and is_causal(call)
+    if not causal and call.lowered_mask is not None and not call.lowered_mask.everything:
         mask = call.lowered_mask.allowed
     temperature = call.normalize.temperature if isinstance(call.normalize, Softmax) else 1.0
     if bias is not None and temperature != 1.0:
         bias = bias / temperature
     added = _added(bias, mask, scores.query.dtype == torch.float64)
-    context = functional.scaled_dot_product_attention(
-        scores.query,
-        scores.key,
-        call.value.to(scores.query.dtype),
-        attn_mask=added,
-        is_causal=causal,
-        scale=scores.scale / temperature,
-        **({"enable_gqa": True} if call.place.heads != call.value.shape[1] else {}),  # torch takes no symbol here
-    )
+    value, scale = call.value.to(scores.query.dtype), scores.scale / temperature
+    context = fused(scores.query, scores.key, value, added=added, causal=causal, scale=scale)
     if added is not None and torch.compiler.is_exporting():
         # Torch gives zeros to a query that sees nothing; others that run the graph may not (ONNX Runtime).
         sees = added if added.dtype == torch.bool else added > -torch.inf
         context = context.masked_fill(~sees.any(-1, keepdim=True), 0.0)
+    return context.to(call.query.dtype), {}
+
+
+def is_causal(call: Call) -> bool:
+    """Whether the mask is torch's own."""
+    place = call.place
+    standing = isinstance(place.offset, int) and place.offset == 0
+    return isinstance(call.mask, Causal) and place.documents is None and standing
+
+
+def fused(
+    query: Tensor, key: Tensor, value: Tensor, *, added: Tensor | None = None, causal: bool, scale: float
+) -> Tensor:
+    """Torch's call."""
+    context = functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=added,
+        is_causal=causal,
+        scale=scale,
+        **({"enable_gqa": True} if query.shape[1] != value.shape[1] else {}),  # torch takes no symbol here
+    )
     if not torch.compiler.is_compiling() and not transformed():
         made = context.grad_fn
         if made is not None and "ScaledDotProduct" in made.name():
             made.register_hook(_without_second_derivatives)
-    return context.to(call.query.dtype), {}
+    return context
 
 
 def _without_second_derivatives(gradients: tuple[Tensor | None, ...], _: object) -> tuple[Tensor | None, ...] | None:

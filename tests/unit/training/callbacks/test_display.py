@@ -10,7 +10,7 @@ import pytest
 from regard.training import RunDirectory, TrainingOptions, fit
 from regard.training.callbacks.display import clock
 
-OPTIONS = TrainingOptions(epochs=2, warmup_steps=5, threads=1, device="cpu")
+OPTIONS = TrainingOptions(epochs=2, warmup_steps=5, threads=1, device="cpu", precision="float32")
 
 
 @pytest.mark.usefixtures("no_plots")
