@@ -8,7 +8,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def read_all(read: Callable[[int], T], count: int, *, skip: bool) -> tuple[dict[int, T], list[str]]:
+def read_all(
+    read: Callable[[int], T], count: int, *, skip: bool, things: str = "pictures"
+) -> tuple[dict[int, T], list[str]]:
     """What `read` gives for each place that can be read, and what is wrong with each of the others.
 
     Args:
@@ -16,6 +18,7 @@ def read_all(read: Callable[[int], T], count: int, *, skip: bool) -> tuple[dict[
             pictures holds no lock.
         count: how many places there are.
         skip: go on without what cannot be read, instead of raising.
+        things: what they are, in the error.
 
     Raises:
         ValueError: something cannot be read, and is not to be left out; or nothing can be read.
@@ -37,5 +40,5 @@ def read_all(read: Callable[[int], T], count: int, *, skip: bool) -> tuple[dict[
                 found[place] = one  # type: ignore[assignment]
     if problems and not (skip and found):
         rest = f" And {len(problems) - 1} more cannot be read." if len(problems) > 1 else ""
-        raise ValueError(f"{problems[0]}.{rest} To go on without such pictures: --files.broken skip")
+        raise ValueError(f"{problems[0]}.{rest} To go on without such {things}: --files.broken skip")
     return found, problems

@@ -6,17 +6,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from regard.models.seq2seq import Seq2Seq, State
+from regard.models.seq2seq import Searchable, State
 from regard.models.tokens import END, START
 
 from .constraints import constrain, require_possible
 from .options import Beam
 from .result import Hypothesis
+from .step import next_scores
 from .trace import Trace
 
 
 def beam_search(
-    model: Seq2Seq, state: State, max_lengths: Int[Tensor, " sentences"], options: Beam
+    model: Searchable, state: State, max_lengths: Int[Tensor, " sentences"], options: Beam
 ) -> list[list[Hypothesis]]:
     """The `n_best` hypotheses of each sentence that a beam finds, best first.
 
@@ -50,7 +51,7 @@ def beam_search(
     history = tokens.new_empty(len(tokens), 0)
     while len(sentence):
         beams, length = totals.shape[1], history.shape[1] + 1
-        allowed = model.step(tokens, state).float().log_softmax(-1)
+        allowed = next_scores(model, tokens, state)
         constrain(allowed, history, options)
         vocabulary = allowed.shape[1]
         continued = allowed.add_(totals.view(-1, 1)).view(len(sentence), beams * vocabulary)

@@ -6,24 +6,25 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from regard.models.seq2seq import Seq2Seq, State
+from regard.models.seq2seq import Searchable, State
 from regard.models.tokens import END, START
 
 from .constraints import constrain, require_possible
 from .options import Greedy, Limits
 from .result import Hypothesis
+from .step import next_scores
 from .trace import Trace
 
 
 def greedy_search(
-    model: Seq2Seq, state: State, max_lengths: Int[Tensor, " sentences"], options: Greedy
+    model: Searchable, state: State, max_lengths: Int[Tensor, " sentences"], options: Greedy
 ) -> list[list[Hypothesis]]:
     """The likeliest token of every step; one hypothesis a sentence. Ties go to the lower token."""
     return follow(model, state, max_lengths, options, choose=lambda allowed: allowed.argmax(-1))
 
 
 def follow(
-    model: Seq2Seq,
+    model: Searchable,
     state: State,
     max_lengths: Int[Tensor, " sentences"],
     options: Limits,
@@ -52,7 +53,7 @@ def follow(
     totals = torch.zeros(len(sentence), device=device)
     history = sentence.new_empty(len(sentence), 0)
     while len(sentence):
-        allowed = model.step(tokens, state).float().log_softmax(-1)
+        allowed = next_scores(model, tokens, state)
         constrain(allowed, history, options)
         require_possible(allowed.amax(-1), sentence, history.shape[1], options)
         tokens = choose(allowed)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from regard.models.seq2seq import Seq2Seq, State
+from regard.models.seq2seq import Searchable, State
 
 from .greedy import follow
 from .options import Sampling
@@ -14,7 +14,7 @@ from .result import Hypothesis
 
 
 def sample(
-    model: Seq2Seq, state: State, max_lengths: Int[Tensor, " sentences"], options: Sampling
+    model: Searchable, state: State, max_lengths: Int[Tensor, " sentences"], options: Sampling
 ) -> list[list[Hypothesis]]:
     """`options.samples` independent hypotheses a sentence; the likeliest first."""
     generator = torch.Generator(device=max_lengths.device).manual_seed(options.seed)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
-from regard.models.seq2seq import Seq2Seq
+from regard.models.seq2seq import Searchable
 
 from .beam import beam_search
 from .constraints import max_lengths
@@ -18,7 +18,7 @@ from .sampling import sample
 
 
 def search(
-    model: Seq2Seq,
+    model: Searchable,
     source: Shaped[Tensor, "batch *source"],
     source_lengths: Int[Tensor, " batch"],
     options: Greedy | Beam | Sampling,
@@ -77,7 +77,7 @@ def search(
 
 
 @contextmanager
-def _evaluating(model: Seq2Seq) -> Iterator[None]:
+def _evaluating(model: Searchable) -> Iterator[None]:
     """Evaluation mode for the model and all its parts; afterwards each part has its own mode again."""
     modes = {part: part.training for part in model.modules()} if isinstance(model, nn.Module) else {}
     for part in modes:

@@ -1,6 +1,5 @@
-"""Sounds read from files, and pictures and sounds drawn as models see them."""
+"""Pictures and sounds drawn as models see them."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,22 +8,6 @@ from torch import Tensor
 
 # From silence to loud, dark to light: black, blue, orange, near white, in even steps of lightness.
 _LOUDNESS = ((0, 0, 0), (46, 40, 120), (150, 60, 130), (230, 110, 70), (250, 190, 90), (255, 250, 220))
-
-
-def read_sound(path: Path, rate: int) -> Float[Tensor, " samples"]:
-    """The sound of a file, mixed down to one channel, at `rate` samples a second.
-
-    Raises:
-        ValueError: the file is no sound that libsndfile reads.
-    """
-    import soundfile
-    import soxr
-
-    try:
-        samples, own = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} is no sound: give a WAV, FLAC, OGG or MP3 ({error})") from None
-    return torch.from_numpy(soxr.resample(samples.mean(1), own, rate))
 
 
 def picture_png(pixels: Float[Tensor, "channels height width"], processor: Any) -> bytes:

@@ -29,13 +29,8 @@ class State(Protocol):
 
 
 @runtime_checkable
-class Seq2Seq(Protocol):
-    """An encoder-decoder: p(target | source) as a product over the target's tokens.
-
-    The recurrent models and the Transformer share this protocol; `regard.decoding.search` and the training of
-    translation know nothing else of a model. Tokens are int64, the special ones those of
-    `regard.models.tokens`.
-    """
+class Searchable(Protocol):
+    """What a search asks of a model."""
 
     def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> State:
         """Read the sources once and return the state in which nothing has been emitted: one row a sentence.
@@ -54,6 +49,16 @@ class Seq2Seq(Protocol):
             state: of this model's `encode`, advanced by all tokens before.
         """
         ...
+
+
+@runtime_checkable
+class Seq2Seq(Searchable, Protocol):
+    """An encoder-decoder: p(target | source) as a product over the target's tokens.
+
+    The recurrent models and the Transformer share this protocol; `regard.decoding.search` and the training of
+    translation know nothing else of a model. Tokens are int64, the special ones those of
+    `regard.models.tokens`.
+    """
 
     def forward(
         self,

@@ -22,6 +22,7 @@ TASKS = {
     "segmentation": "regard.tasks.segmentation",
     "detection": "regard.tasks.detection",
     "captioning": "regard.tasks.captioning",
+    "speech": "regard.tasks.speech",
 }
 
 

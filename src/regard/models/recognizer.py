@@ -1,0 +1,171 @@
+"""Speech recognizers: sound in, words out; frames are labelled at once (CTC), and words attend to frames."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from regard.attention.masks import Mask
+from regard.attention.padding import Lengths
+from regard.models.tokens import PAD
+from regard.models.transformer import Decoder, Embedding, Layers, TransformerState, table
+from regard.nn.blocks import BlockCache, EncoderBlock
+from regard.nn.conformer import ConformerBlock, Subsampling, quarter
+from regard.nn.dropout import Dropout
+
+BLANK = PAD  # what CTC says of a frame where no token begins: no text has it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """The shape of an encoder of sound.
+
+    Args:
+        bands: of the features.
+        layers: its blocks; of the shape `of_block`.
+        kernel: positions of the Conformer's convolution; None: blocks of the Transformer.
+    """
+
+    bands: int
+    of_block: Layers
+    kernel: int | None = 15
+
+    def block(self) -> nn.Module:
+        """A block."""
+        shape = self.of_block
+        if self.kernel is None:
+            return EncoderBlock(shape.attention(), shape.mlp(), pre_norm=True, dropout=shape.dropout)
+        return ConformerBlock(shape.attention(), shape.dim, shape.feed_forward, self.kernel, shape.dropout)
+
+
+class SoundEncoder(nn.Module):
+    """Features of sound as a sequence at a quarter of their rate, each position having heard all others.
+
+    Features are first brought to mean 0 and spread 1, band by band, by numbers that `measure` takes from data.
+
+    Args:
+        shape: of the encoder.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, shape: Listening) -> None:
+        super().__init__()
+        dim = shape.of_block.dim
+        self.register_buffer("mean", torch.zeros(shape.bands))
+        self.register_buffer("spread", torch.ones(shape.bands))
+        self.subsampling, self.dropout = Subsampling(shape.bands, dim), Dropout(shape.of_block.dropout)
+        self.position = shape.of_block.position()
+        self.layers = nn.ModuleList(shape.block() for _ in range(shape.of_block.layers))
+        self.norm = nn.LayerNorm(dim) if shape.kernel is None else nn.Identity()  # a Conformer's block ends with one
+
+    def measure(self, features: Float[Tensor, "frames bands"]) -> None:
+        """Take the mean and the spread of each band from these features."""
+        self.mean.copy_(features.mean(0))
+        self.spread.copy_(features.std(0).clamp_min(1e-3))
+
+    def forward(
+        self, features: Float[Tensor, "batch frames bands"], frames: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch length dim"]:
+        """Hear recordings of so many `frames`; there are `quarter(frames)` positions of each."""
+        features = (features - self.mean) / self.spread
+        features = features.masked_fill(beyond(frames, features.shape[1]), 0.0)
+        hidden = self.subsampling(features)
+        hidden = self.dropout(hidden if self.position is None else self.position(hidden))
+        lengths = quarter(frames)
+        mask, outside = Lengths(lengths), beyond(lengths, hidden.shape[1])
+        for layer in self.layers:
+            hidden = self._through(layer, hidden, mask, outside)
+        return self.norm(hidden)
+
+    def _through(self, layer: nn.Module, hidden: Tensor, mask: Mask, outside: Tensor) -> Tensor:
+        if isinstance(layer, ConformerBlock):
+            return layer(hidden, mask=mask, beyond=outside)
+        found: Tensor = layer(hidden, mask=mask)
+        return found
+
+
+class Recognizer(nn.Module):
+    """CTC and attention on one encoder (Watanabe et al. 2017); of the protocol of `models/seq2seq.py`.
+
+    Args:
+        vocabulary: number of tokens.
+        encoder: the shape of what hears.
+        decoder: the shape of what writes; None: CTC alone.
+    """
+
+    def __init__(self, vocabulary: int, encoder: Listening, decoder: Layers | None) -> None:
+        super().__init__()
+        dim = encoder.of_block.dim
+        self.encoder, self.labels = SoundEncoder(encoder), nn.Linear(dim, vocabulary)
+        self.decoder = None if decoder is None else Decoder(Embedding(table(vocabulary, decoder.dim), decoder), decoder)
+
+    @property
+    def output_weight(self) -> Float[Tensor, "vocabulary dim"]:
+        """The decoder's output projection, shared with its embedding; of CTC's, where there is no decoder."""
+        return self.labels.weight if self.decoder is None else self.decoder.embedding.table.weight
+
+    def frame_labels(self, memory: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length vocabulary"]:
+        """The log-probability of each token, or of BLANK, at each position."""
+        return self.labels(memory).float().log_softmax(-1)
+
+    def both(
+        self,
+        features: Float[Tensor, "batch frames bands"],
+        frames: Int[Tensor, " batch"],
+        target: Int[Tensor, "batch target"],
+    ) -> tuple[Float[Tensor, "batch length vocabulary"], Float[Tensor, "batch target dim"] | None]:
+        """The labels of all positions, and, by teacher forcing, the hidden state after each token."""
+        memory = self.encoder(features, frames)
+        if self.decoder is None:
+            return self.frame_labels(memory), None
+        return self.frame_labels(memory), self.decoder(target, memory, memory_mask=Lengths(quarter(frames)))
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch frames bands"],
+        frames: Int[Tensor, " batch"],
+        target: Int[Tensor, "batch target"],
+    ) -> Float[Tensor, "batch target dim"]:
+        """Teacher forcing: the hidden state after each token."""
+        hidden = self.both(features, frames, target)[1]
+        if hidden is None:
+            raise ValueError("this recognizer has CTC alone, and no decoder: train with --model.decoder_layers 3")
+        return hidden
+
+    def encode(self, features: Float[Tensor, "batch frames bands"], frames: Int[Tensor, " batch"]) -> TransformerState:
+        """Hear the recordings, and be ready to write."""
+        assert self.decoder is not None
+        memory, lengths = self.encoder(features, frames), quarter(frames)
+        return TransformerState(memory, lengths, [BlockCache() for _ in self.decoder.layers])
+
+    def step(self, tokens: Int[Tensor, " rows"], state: TransformerState) -> Float[Tensor, "rows vocabulary"]:
+        """Logits of the token after `tokens`, the next of each row; advances the state in place."""
+        assert self.decoder is not None
+        hidden = self.decoder(tokens.unsqueeze(1), state.memory, memory_mask=state.mask, caches=state.caches)
+        return hidden.squeeze(1) @ self.output_weight.T
+
+
+def ctc_loss(
+    labels: Float[Tensor, "batch length vocabulary"],
+    lengths: Int[Tensor, " batch"],
+    target: Int[Tensor, "batch target"],
+    target_lengths: Int[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """`-log p(target | sound)` in nats a token: the sum over all ways to spread the tokens over the positions, between
+    which BLANK may stand and each of which may last (connectionist temporal classification, Graves et al. 2006).
+
+    A recording that is too short for its text adds nothing.
+    """
+    total = functional.ctc_loss(
+        labels.transpose(0, 1), target, lengths, target_lengths, blank=BLANK, reduction="sum", zero_infinity=True
+    )
+    return total / target_lengths.sum().clamp_min(1)
+
+
+def beyond(lengths: Int[Tensor, " batch"], longest: int) -> Bool[Tensor, "batch {longest} 1"]:
+    """Which positions lie behind the end of a sequence."""
+    return (torch.arange(longest, device=lengths.device) >= lengths.unsqueeze(1)).unsqueeze(-1)

@@ -1,0 +1,132 @@
+"""Everything that decides a run of speech recognition, as closed, typed values."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from regard.data.sound_augmentation import SoundAugmentation
+from regard.decoding import Beam
+from regard.models.recognizer import Listening, Recognizer
+from regard.models.transformer import Layers
+from regard.nn.log_mel import LogMel
+from regard.tasks.sub_words import SubWords
+from regard.training import TrainingOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where the recordings and their words are, inside the data folder (Kaldi, LibriSpeech, Sphinx are found).
+
+    Args:
+        audio: The column or key of a recording's file (CSV, TSV, JSONL).
+        text: The column or key of what is said in it.
+        broken: What to do about a recording that cannot be read or is too long or short: stop, or skip it, and say so.
+        train: Name of the training split.
+        validation: Name of the validation split.
+        test: Name of the test split, which only `regard evaluate` reads.
+    """
+
+    audio: str = "audio"
+    text: str = "text"
+    broken: Literal["stop", "skip"] = "stop"
+    train: str = "train"
+    validation: str = "val"
+    test: str = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model: an encoder of sound, labels of its positions (CTC), and a decoder whose words attend to them.
+
+    Args:
+        architecture: The encoder's blocks: those of the Conformer, or of the Transformer.
+        dim: Width of the encoder and of the decoder.
+        layers: Blocks of the encoder.
+        decoder_layers: Blocks of the decoder (0: CTC alone).
+        heads: Attention heads.
+        feed_forward: Width inside the feed-forward layers.
+        kernel: Positions, of 40 ms, that the Conformer's convolution mixes; odd.
+        dropout: Probability of dropping a feature.
+    """
+
+    architecture: Literal["conformer", "transformer"] = "conformer"
+    dim: int = 144
+    layers: int = 8
+    decoder_layers: int = 3
+    heads: int = 4
+    feed_forward: int = 576
+    kernel: int = 15
+    dropout: float = 0.1
+
+    def build(self, vocabulary: int, bands: int) -> Recognizer:
+        """The model, with new weights."""
+        encoder = Layers(
+            dim=self.dim,
+            heads=self.heads,
+            feed_forward=self.feed_forward,
+            layers=self.layers,
+            dropout=self.dropout,
+            positions="rotary",
+        )
+        decoder = Layers(
+            dim=self.dim,
+            heads=self.heads,
+            feed_forward=self.feed_forward,
+            layers=self.decoder_layers,
+            dropout=self.dropout,
+        )
+        kernel = self.kernel if self.architecture == "conformer" else None
+        listening = Listening(bands=bands, of_block=encoder, kernel=kernel)
+        return Recognizer(vocabulary, listening, decoder if self.decoder_layers else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A run of speech recognition.
+
+    Args:
+        data: The folder with the recordings.
+        files: What is called how in it.
+        sub_words: How text is cut; of few tokens, they are characters.
+        rate: Samples a second; recordings of another rate are brought to it.
+        bands: Bands of frequency that the model hears.
+        model: The model.
+        augmentation: How recordings are changed anew in each epoch.
+        batch: Seconds of sound in a batch, padding counted.
+        longest: Seconds of the longest recording in training.
+        ctc: Weight of CTC in the loss; the decoder's is 1 less it.
+        label_smoothing: Share of the probability that is spread over all tokens, in the decoder's loss.
+        metric: What validation maximises: accuracy, 100 less the word error rate.
+        training: Optimiser, schedule, time.
+        decoding: How `evaluate`, `predict` and `look` search; validation in training takes the likeliest labels (CTC).
+        decoding_ctc: Weight of CTC in that search; the decoder's is 1 less it.
+    """
+
+    data: str
+    files: Files = field(default_factory=Files)
+    sub_words: SubWords = field(default_factory=lambda: SubWords(vocabulary=200))
+    rate: int = 16_000
+    bands: int = 80
+    model: Model = field(default_factory=Model)
+    augmentation: SoundAugmentation = field(default_factory=SoundAugmentation)
+    batch: float = 60.0
+    longest: float = 30.0
+    ctc: float = 0.3
+    label_smoothing: float = 0.1
+    metric: Literal["accuracy"] = "accuracy"
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    decoding: Beam = field(default_factory=lambda: Beam(width=8, length_penalty=0.0))
+    decoding_ctc: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("ctc", "decoding_ctc"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is a share, from 0 to 1; got {getattr(self, name)}")
+        if self.model.decoder_layers and self.ctc == 1.0:
+            raise ValueError("with --ctc 1 the decoder learns nothing: --model.decoder_layers 0, or --ctc 0.3")
+        if self.longest <= 0 or self.batch <= 0:
+            raise ValueError(f"batch and longest are seconds, more than 0; got {self.batch} and {self.longest}")
+
+    @property
+    def front(self) -> LogMel:
+        """What makes features of sound."""
+        return LogMel(self.rate, self.bands)
