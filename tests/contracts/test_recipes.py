@@ -13,6 +13,7 @@ from regard.data.pictures import to_png
 from regard.tasks.phrases import captions
 from regard.tasks.registry import TASKS, task
 from regard.tasks.scenes import SHAPES, draw
+from regard.tasks.speech import demo
 from regard.training.recipe import parse_recipe, recipe_of, recipe_values
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -39,6 +40,8 @@ def test_the_recipes_are_these() -> None:
         "segmentation/tiny.yaml",
         "sentiment/sst2.yaml",
         "sentiment/tiny.yaml",
+        "speech/an4.yaml",
+        "speech/tiny.yaml",
         "summarization/dialogsum.yaml",
         "summarization/tiny.yaml",
         "translation/multi30k.yaml",
@@ -195,3 +198,18 @@ def test_the_tiny_sentiment_recipe_is_trained(tmp_path: Path, monkeypatch: pytes
     assert len(found.outputs) == 12
     assert found.scores[0].name == "accuracy"
     assert found.scores[0].value > 90
+
+
+def test_the_tiny_speech_recipe_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
+    monkeypatch.setitem(demo.SIZES, "val", 6)
+    monkeypatch.setitem(demo.SIZES, "test", 6)
+    demo.write_data(tmp_path, examples=32)
+    speech = task("speech")
+    run = speech.train(read(FOLDER / "speech" / "tiny.yaml", tmp_path), tmp_path / "run")
+    epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
+    found = speech.load(run).evaluate()
+    assert len(found.outputs) == 6
+    assert found.scores[0].name == "WER"

@@ -64,3 +64,10 @@ def read_sound(
     if own == rate:
         return sound
     return torch.from_numpy(soxr.resample(sound.numpy(), own, rate))
+
+
+def write_sound(path: str | Path, sound: Float[Tensor, " samples"], rate: int) -> None:
+    """Write a sound within [-1, 1] as the file's ending says, in 16 bits."""
+    import soundfile
+
+    soundfile.write(str(path), sound.numpy(), rate, subtype="PCM_16")

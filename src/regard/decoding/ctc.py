@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-BLANK = 0  # the number of `regard.models.tokens.PAD`
+from regard.models.tokens import BLANK
+
 Labels = Float[Tensor, "batch length vocabulary"]
 
 

@@ -15,8 +15,9 @@ from regard.attention.kept import Kept
 from regard.data.sounds import read_sound
 from regard.explain.look import Grid, Look, Side, records
 from regard.explain.pieces import Piece, visible
+from regard.explain.spectrogram import spectrogram_png, waveform_features
 from regard.hub.adopt import adopt
-from regard.hub.media import picture_png, spectrogram_png, waveform_features
+from regard.hub.media import picture_png
 from regard.hub.pieces import pieces_of
 
 INPUT, OUTPUT, READ = "input", "output", "so far"

@@ -9,13 +9,11 @@ from torch.nn import functional
 
 from regard.attention.masks import Mask
 from regard.attention.padding import Lengths
-from regard.models.tokens import PAD
+from regard.models.tokens import BLANK
 from regard.models.transformer import Decoder, Embedding, Layers, TransformerState, table
 from regard.nn.blocks import BlockCache, EncoderBlock
 from regard.nn.conformer import ConformerBlock, Subsampling, quarter
 from regard.nn.dropout import Dropout
-
-BLANK = PAD  # what CTC says of a frame where no token begins: no text has it
 
 
 @dataclass(frozen=True, kw_only=True)

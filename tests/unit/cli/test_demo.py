@@ -66,6 +66,19 @@ def test_the_whole_road_of_pictures(regard, tmp_path, monkeypatch, name, first):
     assert {"attention.html", "attention-3.png", "weights.safetensors"} <= {path.name for path in run.iterdir()}
 
 
+def test_the_whole_road_of_speech(regard, tmp_path, monkeypatch):
+    demo = import_module("regard.tasks.speech.demo")
+    for split in ("val", "test"):
+        monkeypatch.setitem(demo.SIZES, split, 3)
+    run = tmp_path / "run"
+    done = regard("demo", "speech", "--run", run, "--examples", 8, "--epochs", 1)
+    assert done.status == 0, done.err
+    assert "audio/train/0000.wav: " in done.err
+    assert "on 3 recordings never heard:\n  WER " in done.out
+    assert f"Try: regard predict {run} '{tmp_path / 'run-data' / 'audio' / 'test' / '0000.wav'}'" in done.out
+    assert {"attention.html", "attention-3.png", "weights.safetensors"} <= {path.name for path in run.iterdir()}
+
+
 def test_a_task_that_is_not_there(regard, tmp_path):
     told = regard("demo", "cooking", "--run", tmp_path / "run").told("demo")
     assert told.startswith("there is no task 'cooking'; the tasks are: translation, summarization, sentiment")

@@ -78,6 +78,6 @@ def test_flags_of_search_are_for_models_that_write(regard, run, verb, flags):
 
 def test_help_names_every_task(regard):
     assert (
-        "Tasks: translation, summarization, sentiment, segmentation, detection, captioning."
+        "Tasks: translation, summarization, sentiment, segmentation, detection, captioning, speech."
         in regard("train", "--help").out
     )

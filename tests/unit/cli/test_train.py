@@ -187,7 +187,7 @@ def test_data_that_nobody_named(regard):
 def test_a_task_that_is_not_there(regard):
     assert regard("train", "cooking").told("train") == (
         "there is no task 'cooking'; the tasks are: translation, summarization, sentiment, "
-        "segmentation, detection, captioning"
+        "segmentation, detection, captioning, speech"
     )
 
 

@@ -1,7 +1,7 @@
 """Writing down what is said in recordings, with a trained model, and when each word is said."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,14 +9,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from regard.attention import watch
 from regard.data.recorded import Recorded, read_recorded, survey_recorded
 from regard.data.sounds import read_sound
 from regard.data.tokenizer import Tokenizers
 from regard.decoding import Beam, Greedy, Hypothesis, Sampling, search
 from regard.decoding.ctc import ctc_align, ctc_greedy
 from regard.decoding.joint import Joint
-from regard.explain.pieces import read
+from regard.explain.look import Grid, Look, Side, of_weights, records
+from regard.explain.pieces import Piece, read
+from regard.explain.spectrogram import spectrogram_png
 from regard.models.recognizer import Recognizer
+from regard.models.tokens import BLANK, END, START
 from regard.nn.conformer import quarter
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.speech import metrics
@@ -25,6 +29,7 @@ from regard.training import RunDirectory
 
 _TOGETHER = 16  # recordings that are heard at a time
 _SHRINKS = 4  # frames of a position
+_SOUND, _TEXT, _SO_FAR, _LABELS = "sound", "text", "so far", "labels (CTC)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +131,32 @@ class Transcriber:
             table=metrics.table(outputs, references) + left,
         )
 
+    def look(self, file: str) -> Look:
+        """Write down a recording, and look at what each token attended to, and where CTC hears it."""
+        sound = read_sound(file, self.recipe.rate)
+        features = self._features(sound, file)
+        best = replace(self.recipe.decoding, n_best=1)
+        ((hypothesis, labels),) = self._search([features], best)[0]
+        emitted = [*hypothesis.tokens, END]
+        seconds = _SHRINKS * self.front.step / self.front.rate
+        heard = tuple(Piece(text=f"{place * seconds:.2f} s", starts=True) for place in range(len(labels)))
+        said = read((*self.tokenizer.tokens(hypothesis.tokens), "</s>"))
+        grid = Grid(png=spectrogram_png(features.T), rows=1, columns=len(labels))
+        sides = [Side(name=_SOUND, pieces=heard, grid=grid), Side(name=_TEXT, pieces=said)]
+        spikes = of_weights(_LABELS, _spikes(labels, list(hypothesis.tokens)), queries=_TEXT, keys=_SOUND)
+        attends = {"encoder.*": (_SOUND, _SOUND)}
+        if self.model.decoder is not None:
+            sides.append(Side(name=_SO_FAR, pieces=(Piece(text="START", starts=True, special=True), *said[:-1])))
+            attends |= {"decoder.*.cross": (_TEXT, _SOUND), "decoder.*": (_TEXT, _SO_FAR)}
+        device = self.model.output_weight.device
+        given, frames = features[None].to(device), torch.tensor([len(features)], device=device)
+        read_so_far = torch.tensor([[START, *emitted[:-1]]], device=device)
+        longest = max(len(heard), len(said))
+        with torch.no_grad(), watch(self.model, *records(longest), layers=list(attends)) as seen:
+            self.model.both(given, frames, read_so_far)
+        look = Look.of(seen, sides, attends, title=Path(file).name, score=hypothesis.score)
+        return replace(look, layers=(spikes, *look.layers))
+
     def _features(self, sound: Float[Tensor, " samples"], name: str) -> Float[Tensor, "frames bands"]:
         features = self.front(sound)
         if not len(features):
@@ -166,14 +197,19 @@ class Transcriber:
         except ValueError:  # more was written than can have been said
             return ()
         seconds = _SHRINKS * self.front.step / self.front.rate
-        words: list[Word] = []
-        for piece, (first, behind) in zip(read(self.tokenizer.tokens(tokens)), spans, strict=True):
-            start, end = round(first * seconds, 3), round(behind * seconds, 3)
+        words: list[list[int]] = []
+        for place, piece in enumerate(read(self.tokenizer.tokens(tokens))):
             if piece.starts or not words:
-                words.append(Word(text=piece.text.strip(), start=start, end=end))
-            else:
-                words[-1] = Word(text=words[-1].text + piece.text, start=words[-1].start, end=end)
-        return tuple(word for word in words if word.text)
+                words.append([])
+            words[-1].append(place)
+        found = []
+        for places in words:
+            voiced = [place for place in places if self.tokenizer.decode([tokens[place]]).strip()]  # a space is not
+            if voiced:
+                start, end = (round(at * seconds, 3) for at in (spans[voiced[0]][0], spans[voiced[-1]][1]))
+                text = self.tokenizer.decode([tokens[place] for place in places]).strip()
+                found.append(Word(text=text, start=start, end=end))
+        return tuple(found)
 
     @classmethod
     def load(cls, run: RunDirectory, recipe: Recipe) -> "Transcriber":
@@ -188,6 +224,23 @@ def likeliest(labels: Float[Tensor, "length vocabulary"], tokens: Sequence[int])
     """What the likeliest label of each position says, scored by the log-probability of these labels."""
     score = float(labels.amax(-1).sum())
     return Hypothesis(tokens=tuple(tokens), score=score, log_probability=score, finished=True, rows=())
+
+
+def _spikes(labels: Float[Tensor, "length vocabulary"], tokens: list[int]) -> Float[Tensor, "1 text length"]:
+    """Where each token is heard: how likely it is at each position from the end of the token before to the beginning of
+    the next, as shares; of the end, the positions behind the last token."""
+    try:
+        spans, _ = ctc_align(labels, tokens)
+    except ValueError:  # more was written than can have been said
+        spans = [(0, len(labels))] * len(tokens)
+    starts = [0, *(behind for _, behind in spans)]
+    ends = [*(first for first, _ in spans[1:]), len(labels), len(labels)]
+    rows = labels.new_zeros(len(tokens) + 1, len(labels))
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        start = min(start, len(labels) - 1)
+        heard = labels[start : max(end, start + 1), tokens[number] if number < len(tokens) else BLANK].exp()
+        rows[number, start : start + len(heard)] = heard / heard.sum().clamp_min(1e-20)
+    return rows.unsqueeze(0)
 
 
 def find(recipe: Recipe, split: str, *, data: str | None = None) -> Recorded:
