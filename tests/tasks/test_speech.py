@@ -173,6 +173,32 @@ def test_sounds_that_cannot_be_read_are_named(trained, tmp_path):
         list(trained.predict([str(tmp_path / "short.wav")]))
 
 
+def test_a_long_recording_is_heard_in_parts(trained, folder, tmp_path):
+    """Cut in its silences, with the seconds of the whole; what is said in the parts is what each says alone."""
+    longest = 1.1 * max(len(keyed.sound) for keyed in KEYED) / RATE
+    short = Transcriber(trained.model, trained.tokenizers, replace(trained.recipe, longest=longest))
+    whole = torch.cat([part for keyed in KEYED for part in (keyed.sound, torch.zeros(2 * RATE))])
+    write_sound(tmp_path / "whole.wav", whole, RATE)
+    for options in (None, Greedy()):
+        (outputs,) = short.predict([str(tmp_path / "whole.wav")], options)
+        (output,) = outputs
+        assert len(short._parts(short.front(whole))) > 3
+        assert [word.text for word in output.words] == output.text.split()
+        times = [time for word in output.words for time in (word.start, word.end)]
+        assert times == sorted(times)
+        assert times[-1] <= len(whole) / RATE
+        assert times[-1] > longest, "seconds of the whole"
+    with pytest.raises(ValueError, match=r"whole\.wav is longer than the .* seconds that are heard at a time: cut it"):
+        short.look(str(tmp_path / "whole.wav"))
+
+
+def test_subtitles_are_written(trained, folder):
+    ((output,),) = trained.predict([str(folder / "0.wav")])
+    files = output.files()
+    assert files[".vtt"].startswith(b"WEBVTT\n\n00:00:")
+    assert files[".srt"].startswith(b"1\n00:00:")
+
+
 def test_silence_and_other_rates_are_heard(trained, tmp_path):
     write_sound(tmp_path / "still.wav", torch.zeros(RATE), RATE)
     write_sound(tmp_path / "fast.wav", 0.1 * torch.randn(44_100), 44_100)

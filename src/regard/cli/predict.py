@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="regard predict",
         description="Run a trained model on arguments, on the lines of files (--file), or on those of standard input. "
-        "For a model of pictures an input is the name of a picture's file.",
+        "For a model of pictures or of speech an input is the name of a file.",
     )
     add_model(parser)
     parser.add_argument("input", nargs="*", help="inputs; none: the lines of --file or of standard input")
@@ -25,7 +25,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--whole", action="store_true", help="all of a file is one input, such as a document")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: input, outputs and their scores")
     parser.add_argument(
-        "-o", "--output", type=Path, help="of pictures: the folder for what is drawn (default: predictions)"
+        "-o",
+        "--output",
+        type=Path,
+        help="of pictures: the folder for what is drawn (default: predictions); of speech: for subtitles",
     )
     parser.add_argument("--skip", action="store_true", help="name inputs that cannot be read, and go on without them")
     add_search_flags(parser)
@@ -37,10 +40,12 @@ def run(arguments: list[str]) -> int:
         texts = read_lines("-")
     predictor, _ = open_predictor(options)
     search = search_options(options, predictor.recipe)
-    if options.output is not None and not getattr(predictor, "draws", False):
+    draws, writes = (getattr(predictor, name, False) for name in ("draws", "writes"))
+    if options.output is not None and not (draws or writes):
         raise ValueError(
             "-o is for models of pictures, which draw; put texts into a file by: regard predict ... > FILE"
         )
+    has_files = draws or (writes and options.output is not None)
     if options.skip:
         found: Iterable[tuple[str, Any]] = _each(predictor, texts, search)
     else:
@@ -55,7 +60,7 @@ def run(arguments: list[str]) -> int:
             print(outputs[0])
         else:
             print("\n".join(output.ranked for output in outputs))
-        for output in outputs if getattr(predictor, "draws", False) else ():
+        for output in outputs if has_files else ():
             _write(output, text, options.output or Path("predictions"), written)
     return int(count < len(texts))
 

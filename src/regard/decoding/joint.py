@@ -1,4 +1,4 @@
-"""Attention and CTC deciding together on each token (Watanabe et al. 2017)."""
+"""Attention, CTC and a language model deciding together on each token (Watanabe et al. 2017)."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from regard.decoding.ctc import PrefixState
+from regard.models.ngram import NGram
 from regard.models.recognizer import Recognizer
 from regard.models.tokens import END
 from regard.models.transformer import TransformerState
@@ -15,49 +16,59 @@ from regard.nn.conformer import quarter
 
 @dataclass(eq=False)
 class JointState:
-    """What the decoder remembers, what CTC does, and whether anything was emitted."""
+    """What the decoder remembers, what CTC does, and what each row has emitted, START before it."""
 
     writing: TransformerState | None
     prefix: PrefixState | None
-    begun: bool = False
+    emitted: list[tuple[int, ...]]
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         for state in (self.writing, self.prefix):
             if state is not None:
                 state.select(rows)
+        self.emitted = [self.emitted[row] for row in rows.tolist()]
 
 
 class Joint(nn.Module):
-    """`(1 - ctc) log p_attention(y) + ctc log p_ctc(the sound goes on by y)`; of the protocol of `models/seq2seq.py`.
+    """`(1 - ctc) log p_attention(y) + ctc log p_ctc(the sound goes on by y) + weight log p_language(y)`.
 
-    What `step` gives are scores as they are to be added up, and no logits: `scores` says so to the search.
+    Of the protocol of `models/seq2seq.py`. What `step` gives are scores as they are to be added up, and no logits:
+    `scores` says so to the search.
 
     Args:
         model: with or without a decoder; without one, CTC alone decides.
         ctc: its share, 0 to 1.
+        language: counts of what is usually said; None: no such opinion.
+        weight: of it.
     """
 
     scores = True
 
-    def __init__(self, model: Recognizer, ctc: float) -> None:
+    def __init__(self, model: Recognizer, ctc: float, language: NGram | None = None, weight: float = 0.0) -> None:
         super().__init__()
         self.model, self.ctc = model, 1.0 if model.decoder is None else ctc
+        self.language, self.weight = language if weight else None, weight
 
     def encode(self, features: Float[Tensor, "batch frames bands"], frames: Int[Tensor, " batch"]) -> JointState:
         """Hear the recordings, and be ready to write."""
         writing = None if self.ctc == 1.0 else self.model.encode(features, frames)
         memory = self.model.encoder(features, frames) if writing is None else writing.memory
         labels = None if self.ctc == 0.0 else self.model.frame_labels(memory)
-        return JointState(writing, None if labels is None else PrefixState.of(labels, quarter(frames)))
+        prefix = None if labels is None else PrefixState.of(labels, quarter(frames))
+        return JointState(writing, prefix, [()] * len(frames))
 
     def step(self, tokens: Int[Tensor, " rows"], state: JointState) -> Float[Tensor, "rows vocabulary"]:
         """Scores of the token after `tokens`, the next of each row; advances the state in place."""
+        begun = bool(state.emitted[0])
+        state.emitted = [(*row, token) for row, token in zip(state.emitted, tokens.tolist(), strict=True)]
         total = torch.zeros((), device=tokens.device)
         if state.writing is not None:
             total = (1.0 - self.ctc) * self.model.step(tokens, state.writing).float().log_softmax(-1)
         if state.prefix is not None:
-            if state.begun:
+            if begun:
                 state.prefix.append(tokens)
             total = total + self.ctc * state.prefix.following(END)
-        state.begun = True
+        if self.language is not None:
+            likely = torch.stack([self.language.following(row) for row in state.emitted])
+            total = total + self.weight * likely.to(tokens.device)
         return total

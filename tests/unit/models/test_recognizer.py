@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from regard.decoding import Beam, Greedy, search
 from regard.decoding.joint import Joint
+from regard.models.ngram import NGram
 from regard.models.recognizer import Listening, Recognizer, ctc_loss
 from regard.models.tokens import BLANK, END, PAD, START, UNKNOWN
 from regard.models.transformer import Layers
@@ -104,6 +105,18 @@ def test_a_wide_beam_finds_the_best_text(share: float) -> None:
     assert found[0].tokens == best
     assert found[0].score == pytest.approx(expected[best], abs=1e-3)
     assert not {PAD, UNKNOWN, START} & {token for one in found for token in one.tokens}
+
+
+def test_a_language_model_has_its_say() -> None:
+    """With all the weight in the world the text is the one that it knows."""
+    model, features = recognizer(vocabulary=6), torch.randn(1, 40, 10)
+    language = NGram([[5, 4, 5]] * 50, 6, 4)
+    beam = Beam(width=6, length_penalty=0.0, max_length=8)
+    (found,) = search(Joint(model, 0.3, language, 50.0), features, torch.tensor([40]), beam)[0]
+    assert found.tokens == (5, 4, 5)
+    (plain,) = search(Joint(model, 0.3), features, torch.tensor([40]), beam)[0]
+    (same,) = search(Joint(model, 0.3, language, 0.0), features, torch.tensor([40]), beam)[0]
+    assert same == plain
 
 
 def test_ctc_alone_needs_no_decoder() -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from regard.data.recorded import Recorded, survey_recorded
 from regard.data.tokenizer import Tokenizers
+from regard.models.ngram import NGram
 from regard.tasks.application import begin, recipe_in
 from regard.tasks.speech.recipe import Recipe
 from regard.tasks.speech.recognition import Recognition
-from regard.tasks.speech.transcriber import Transcriber, find
+from regard.tasks.speech.transcriber import Transcriber, find, language_path
 from regard.training import RunDirectory, fit
 
 
@@ -33,7 +34,14 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     validation, validation_seconds, more = read(recipe, recipe.files.validation)
     tokenizers = recipe.sub_words.learn(recorded.texts(), [])
     task = Recognition(recipe, tokenizers, recorded, seconds, validation, validation_seconds)
-    return begin(path, "speech", recipe, task, lambda run: tokenizers.save(run.tokenizer_path), [*odd, *more])
+
+    def save(run: RunDirectory) -> None:
+        tokenizers.save(run.tokenizer_path)
+        if recipe.language:
+            texts = tokenizers.target.encode(recorded.texts())
+            NGram(texts, len(tokenizers.target), recipe.language).save(language_path(run))
+
+    return begin(path, "speech", recipe, task, save, [*odd, *more])
 
 
 def resume(run: RunDirectory) -> RunDirectory:

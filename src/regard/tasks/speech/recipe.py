@@ -99,6 +99,8 @@ class Recipe:
         training: Optimiser, schedule, time.
         decoding: How `evaluate`, `predict` and `look` search; validation in training takes the likeliest labels (CTC).
         decoding_ctc: Weight of CTC in that search; the decoder's is 1 less it.
+        language: Tokens of the n-grams that are counted in the training texts, for the search (0: none).
+        decoding_language: Weight of these counts in it.
     """
 
     data: str
@@ -116,6 +118,8 @@ class Recipe:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     decoding: Beam = field(default_factory=lambda: Beam(width=8, length_penalty=0.0))
     decoding_ctc: float = 0.3
+    language: int = 6
+    decoding_language: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("ctc", "decoding_ctc"):
@@ -123,6 +127,10 @@ class Recipe:
                 raise ValueError(f"{name} is a share, from 0 to 1; got {getattr(self, name)}")
         if self.model.decoder_layers and self.ctc == 1.0:
             raise ValueError("with --ctc 1 the decoder learns nothing: --model.decoder_layers 0, or --ctc 0.3")
+        if self.language < 0 or self.decoding_language < 0.0:
+            raise ValueError(
+                f"language and decoding_language are 0 or more; got {self.language} and {self.decoding_language}"
+            )
         if self.longest <= 0 or self.batch <= 0:
             raise ValueError(f"batch and longest are seconds, more than 0; got {self.batch} and {self.longest}")
 

@@ -19,26 +19,20 @@ from regard.decoding.joint import Joint
 from regard.explain.look import Grid, Look, Side, of_weights, records
 from regard.explain.pieces import Piece, read
 from regard.explain.spectrogram import spectrogram_png
+from regard.models.ngram import NGram
 from regard.models.recognizer import Recognizer
 from regard.models.tokens import BLANK, END, START
 from regard.nn.conformer import quarter
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.speech import metrics
+from regard.tasks.speech.parts import cut_at_pauses, heard_in_windows
 from regard.tasks.speech.recipe import Recipe
+from regard.tasks.speech.subtitles import Word, srt, vtt
 from regard.training import RunDirectory
 
 _TOGETHER = 16  # recordings that are heard at a time
 _SHRINKS = 4  # frames of a position
 _SOUND, _TEXT, _SO_FAR, _LABELS = "sound", "text", "so far", "labels (CTC)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Word:
-    """A word, and when it is said, in seconds."""
-
-    text: str
-    start: float
-    end: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +60,25 @@ class Output:
             "words": [{"text": word.text, "start": word.start, "end": word.end} for word in self.words],
         }
 
+    def files(self) -> dict[str, bytes]:
+        """What is written of it, by the endings of names: subtitles."""
+        return {".srt": srt(self.words).encode(), ".vtt": vtt(self.words).encode()}
+
 
 class Transcriber:
     """A trained model with its tokenizer; reads weights, sounds and plain text files, executes nothing."""
 
-    def __init__(self, model: Recognizer, tokenizers: Tokenizers, recipe: Recipe) -> None:
-        self.model, self.tokenizer, self.recipe, self.front = model.eval(), tokenizers.target, recipe, recipe.front
+    writes = True  # its outputs have files, for those who name a folder
+
+    def __init__(
+        self, model: Recognizer, tokenizers: Tokenizers, recipe: Recipe, language: NGram | None = None
+    ) -> None:
+        self.model, self.tokenizers, self.recipe, self.front = model.eval(), tokenizers, recipe, recipe.front
+        self.tokenizer, self.language = tokenizers.target, language
 
     def predict(self, files: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> Iterator[list[Output]]:
         """What is said in each recording, best first, by `options` or as the recipe says; `Greedy` takes the likeliest
-        label of each position.
+        label of each position. A recording longer than those of training is cut where nobody speaks.
 
         Raises:
             ValueError: a recording that cannot be read, or is shorter than a frame, when its turn comes.
@@ -83,16 +86,8 @@ class Transcriber:
         for start in range(0, len(files), _TOGETHER):
             some = files[start : start + _TOGETHER]
             heard = [self._features(read_sound(path, self.recipe.rate), path) for path in some]
-            for path, found in zip(some, self._search(heard, options), strict=True):
-                yield [
-                    Output(
-                        name=Path(path).name,
-                        text=self.tokenizer.decode(hypothesis.tokens),
-                        hypothesis=hypothesis,
-                        words=self._words(labels, hypothesis),
-                    )
-                    for hypothesis, labels in found
-                ]
+            for path, outputs in zip(some, self._written(heard, options), strict=True):
+                yield [replace(output, name=Path(path).name) for output in outputs]
 
     def transcribe(self, recorded: Recorded, options: Greedy | Beam | Sampling | None = None) -> list[str]:
         """What is said in each."""
@@ -103,7 +98,7 @@ class Transcriber:
                 self._features(recorded.sound(place, self.recipe.rate), recorded.utterances[place].name)
                 for place in places
             ]
-            texts += [self.tokenizer.decode(found[0][0].tokens) for found in self._search(heard, options)]
+            texts += [outputs[0].text for outputs in self._written(heard, options)]
         return texts
 
     def evaluate(
@@ -133,8 +128,11 @@ class Transcriber:
 
     def look(self, file: str) -> Look:
         """Write down a recording, and look at what each token attended to, and where CTC hears it."""
-        sound = read_sound(file, self.recipe.rate)
-        features = self._features(sound, file)
+        features = self._features(read_sound(file, self.recipe.rate), file)
+        if len(self._parts(features)) > 1:
+            raise ValueError(
+                f"{file} is longer than the {self.recipe.longest:g} seconds that are heard at a time: cut it"
+            )
         best = replace(self.recipe.decoding, n_best=1)
         ((hypothesis, labels),) = self._search([features], best)[0]
         emitted = [*hypothesis.tokens, END]
@@ -166,6 +164,46 @@ class Transcriber:
             )
         return features
 
+    def _written(
+        self, heard: Sequence[Float[Tensor, "_frames bands"]], options: Greedy | Beam | Sampling | None
+    ) -> list[list[Output]]:
+        """What is said in each recording, best first; of one that is heard in parts, the best of each part together."""
+        parts = [(number, *part) for number, features in enumerate(heard) for part in self._parts(features)]
+        found: dict[tuple[int, int], list[Output]] = {}
+        for some in _batches(sorted(parts, key=lambda part: part[2] - part[1])):
+            searched = self._search([heard[number][start:end] for number, start, end in some], options)
+            for (number, start, _), hypotheses in zip(some, searched, strict=True):
+                found[number, start] = [self._output(*hypothesis, start) for hypothesis in hypotheses]
+        together: list[list[list[Output]]] = [[] for _ in heard]
+        for number, start, _ in parts:
+            together[number].append(found[number, start])
+        return [of_one[0] if len(of_one) == 1 else [_joined([best[0] for best in of_one])] for of_one in together]
+
+    def _parts(self, features: Float[Tensor, "frames bands"]) -> list[tuple[int, int]]:
+        """A recording as long as those of training in one part; a longer one cut where nobody speaks."""
+        longest = int(self.recipe.longest * self.front.rate / self.front.step) // _SHRINKS
+        if len(features) <= _SHRINKS * longest:
+            return [(0, len(features))]
+
+        def hear(part: Tensor) -> Tensor:
+            frames = torch.tensor([len(part)], device=self.model.output_weight.device)
+            return self.model.frame_labels(self.model.encoder(part[None].to(frames.device), frames))[0].cpu()
+
+        with torch.no_grad():
+            overlap = _SHRINKS * (longest // 5)
+            labels = heard_in_windows(features, hear, window=_SHRINKS * longest, overlap=overlap, shrinks=_SHRINKS)
+        parts = cut_at_pauses(labels.argmax(-1) == BLANK, longest)
+        return [(_SHRINKS * start, min(_SHRINKS * end, len(features))) for start, end in parts]
+
+    def _output(self, hypothesis: Hypothesis, labels: Float[Tensor, "length vocabulary"], start: int) -> Output:
+        """What a hypothesis says of a part that begins at frame `start`."""
+        later = start * self.front.step / self.front.rate
+        words = tuple(
+            Word(text=word.text, start=round(word.start + later, 3), end=round(word.end + later, 3))
+            for word in self._words(labels, hypothesis)
+        )
+        return Output(name="", text=self.tokenizer.decode(hypothesis.tokens), hypothesis=hypothesis, words=words)
+
     def _search(
         self, heard: Sequence[Float[Tensor, "_frames bands"]], options: Greedy | Beam | Sampling | None
     ) -> list[list[tuple[Hypothesis, Float[Tensor, "_length vocabulary"]]]]:
@@ -183,7 +221,8 @@ class Transcriber:
                 for row, length, tokens in zip(labels, lengths.tolist(), ctc_greedy(labels, lengths), strict=True)
             ]
         else:
-            hypotheses = search(Joint(self.model, self.recipe.decoding_ctc), features, frames, options)
+            joint = Joint(self.model, self.recipe.decoding_ctc, self.language, self.recipe.decoding_language)
+            hypotheses = search(joint, features, frames, options)
         return [
             [(one, row[:length].cpu()) for one in of_one]
             for of_one, row, length in zip(hypotheses, labels, lengths.tolist(), strict=True)
@@ -217,7 +256,34 @@ class Transcriber:
         tokenizers = Tokenizers.load(run.tokenizer_path)
         model = recipe.model.build(len(tokenizers.target), recipe.bands)
         run.load_weights(model)
-        return cls(model, tokenizers, recipe)
+        language = NGram.load(language_path(run)) if recipe.language else None
+        return cls(model, tokenizers, recipe, language)
+
+
+def language_path(run: RunDirectory) -> Path:
+    """Where a run keeps its counts of n-grams."""
+    return run.path / "language.json"
+
+
+def _batches(parts: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
+    return (parts[start : start + _TOGETHER] for start in range(0, len(parts), _TOGETHER))
+
+
+def _joined(outputs: Sequence[Output]) -> Output:
+    """What was said in the parts of a recording, one after the other."""
+    every = [output.hypothesis for output in outputs]
+    return Output(
+        name="",
+        text=" ".join(output.text for output in outputs if output.text),
+        hypothesis=Hypothesis(
+            tokens=tuple(token for one in every for token in one.tokens),
+            score=sum(one.score for one in every),
+            log_probability=sum(one.log_probability for one in every),
+            finished=all(one.finished for one in every),
+            rows=(),
+        ),
+        words=tuple(word for output in outputs for word in output.words),
+    )
 
 
 def likeliest(labels: Float[Tensor, "length vocabulary"], tokens: Sequence[int]) -> Hypothesis:
