@@ -11,7 +11,7 @@ import torch
 from tests.tasks.quick import quick
 
 from regard.data.sound_augmentation import SoundAugmentation
-from regard.data.sounds import write_sound
+from regard.data.sounds import read_sound, write_sound
 from regard.decoding import Beam, Greedy
 from regard.explain import Look, page
 from regard.tasks.morse import RATE, key
@@ -141,6 +141,19 @@ def test_ctc_alone(folder, tmp_path):
     assert transcriber.look(str(folder / "0.wav")).layers[0].name == "labels (CTC)"
 
 
+def test_listen_attend_and_spell(folder, tmp_path):
+    recipe = tiny(folder, model=Model(architecture="las", dim=32, layers=1, dropout=0.0))
+    with quick():
+        run = train(replace(recipe, training=replace(recipe.training, epochs=3, validate_every=3)), tmp_path / "run")
+    transcriber = load(run)
+    assert len(transcriber.evaluate().outputs) == 8
+    look = transcriber.look(str(folder / "0.wav"))
+    assert [(layer.name, layer.queries, layer.keys) for layer in look.layers] == [
+        ("labels (CTC)", "text", "sound"),
+        ("decoder", "text", "sound"),
+    ]
+
+
 def test_a_run_goes_on_where_it_stopped(folder, tmp_path):
     recipe = tiny(folder)
     options = replace(recipe.training, epochs=2, log_every=1, checkpoint_minutes=1e-9)
@@ -197,6 +210,25 @@ def test_subtitles_are_written(trained, folder):
     files = output.files()
     assert files[".vtt"].startswith(b"WEBVTT\n\n00:00:")
     assert files[".srt"].startswith(b"1\n00:00:")
+
+
+def test_a_stream_of_one_chunk_hears_what_the_likeliest_labels_say(trained, folder):
+    for number in range(3):
+        sound = read_sound(folder / f"{number}.wav", RATE)
+        stream = trained.stream(chunk=60.0)
+        words = [*stream.feed(sound), *stream.finish()]
+        ((output,),) = trained.predict([str(folder / f"{number}.wav")], Greedy())
+        assert [word.text for word in words] == output.text.split()
+
+
+def test_a_stream_in_chunks(trained, folder):
+    sound = torch.cat([read_sound(folder / f"{number}.wav", RATE) for number in range(8)])
+    stream = trained.stream(chunk=0.8, behind=4.0, ahead=0.4)
+    words = [word for piece in sound.split(1000) for word in stream.feed(piece)] + list(stream.finish())
+    assert words
+    times = [time for word in words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert times[-1] <= len(sound) / RATE + 0.04
 
 
 def test_silence_and_other_rates_are_heard(trained, tmp_path):

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,19 @@ def run(arguments: list[str]) -> int:
         type=Path,
         help="of pictures: the folder for what is drawn (default: predictions); of speech: for subtitles",
     )
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="of speech: words while they are said, from raw sound on standard input (16 bits, one channel, at the "
+        "model's rate)",
+    )
+    parser.add_argument("--chunk", type=float, default=1.0, help="of --stream: seconds that are heard at a time")
+    parser.add_argument("--ahead", type=float, default=0.5, help="of --stream: seconds behind them that are awaited")
     parser.add_argument("--skip", action="store_true", help="name inputs that cannot be read, and go on without them")
     add_search_flags(parser)
     options = parser.parse_args(arguments)
+    if options.stream:
+        return _stream(options)
     texts = [*options.input, *(text for path in options.file for text in _texts(path, whole=options.whole))]
     if not options.input and not options.file:
         if sys.stdin.isatty():
@@ -63,6 +74,41 @@ def run(arguments: list[str]) -> int:
         for output in outputs if has_files else ():
             _write(output, text, options.output or Path("predictions"), written)
     return int(count < len(texts))
+
+
+def _stream(options: argparse.Namespace) -> int:
+    """Words as they are said, a line each: from, to, and the word."""
+    if options.input or options.file:
+        raise ValueError(
+            "--stream reads standard input: arecord -t raw -f S16_LE -r 16000 | regard predict RUN --stream"
+        )
+    predictor, _ = open_predictor(options)
+    if not hasattr(predictor, "stream"):
+        raise ValueError("--stream is for models of speech")
+    stream = predictor.stream(chunk=options.chunk, ahead=options.ahead)
+    print(
+        f"hearing {predictor.recipe.rate} samples a second; what is said is heard within {stream.latency:.2f} seconds",
+        file=sys.stderr,
+    )
+    for words in chain(map(stream.feed, _sound()), [stream.finish()]):
+        for word in words:
+            text = f"{word.start:9.2f} {word.end:9.2f}  {word.text}"
+            record = {"text": word.text, "start": word.start, "end": word.end}
+            print(json.dumps(record, ensure_ascii=False) if options.json else text, flush=True)
+    return 0
+
+
+def _sound() -> Iterator[Any]:
+    """Raw sound of standard input, as it comes."""
+    import torch
+
+    rest = b""
+    while more := sys.stdin.buffer.read1(65_536):
+        whole = rest + more
+        even = len(whole) - len(whole) % 2
+        rest = whole[even:]
+        if even:
+            yield torch.frombuffer(bytearray(whole[:even]), dtype=torch.int16).float() / 32768.0
 
 
 def _each(predictor: Any, texts: list[str], search: dict[str, Any]) -> Iterator[tuple[str, Any]]:

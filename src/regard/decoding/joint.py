@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from regard.decoding.ctc import PrefixState
 from regard.models.ngram import NGram
-from regard.models.recognizer import Recognizer
+from regard.models.recognizer import Recognizer, Writing
 from regard.models.tokens import END
-from regard.models.transformer import TransformerState
 from regard.nn.conformer import quarter
 
 
@@ -18,7 +17,7 @@ from regard.nn.conformer import quarter
 class JointState:
     """What the decoder remembers, what CTC does, and what each row has emitted, START before it."""
 
-    writing: TransformerState | None
+    writing: Writing | None
     prefix: PrefixState | None
     emitted: list[tuple[int, ...]]
 

@@ -1,19 +1,23 @@
 """Speech recognizers: sound in, words out; frames are labelled at once (CTC), and words attend to frames."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regard.attention.masks import Mask
 from regard.attention.padding import Lengths
+from regard.models.speller import Listener, Speller, SpellingState
 from regard.models.tokens import BLANK
 from regard.models.transformer import Decoder, Embedding, Layers, TransformerState, table
 from regard.nn.blocks import BlockCache, EncoderBlock
 from regard.nn.conformer import ConformerBlock, Subsampling, quarter
 from regard.nn.dropout import Dropout
+
+Kind = Literal["conformer", "transformer", "recurrent"]
+Writing = TransformerState | SpellingState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,18 +26,26 @@ class Listening:
 
     Args:
         bands: of the features.
-        layers: its blocks; of the shape `of_block`.
-        kernel: positions of the Conformer's convolution; None: blocks of the Transformer.
+        of_block: width, number and the rest of its blocks.
+        kind: blocks of the Conformer or of the Transformer, or layers of LSTM.
+        kernel: positions of the Conformer's convolution.
     """
 
     bands: int
     of_block: Layers
-    kernel: int | None = 15
+    kind: Kind = "conformer"
+    kernel: int = 15
 
-    def block(self) -> nn.Module:
-        """A block."""
+    def blocks(self) -> list[nn.Module]:
+        """What positions go through, one after the other."""
         shape = self.of_block
-        if self.kernel is None:
+        if self.kind == "recurrent":
+            return [Listener(shape.dim, shape.layers, shape.dropout)]
+        return [self._block() for _ in range(shape.layers)]
+
+    def _block(self) -> nn.Module:
+        shape = self.of_block
+        if self.kind == "transformer":
             return EncoderBlock(shape.attention(), shape.mlp(), pre_norm=True, dropout=shape.dropout)
         return ConformerBlock(shape.attention(), shape.dim, shape.feed_forward, self.kernel, shape.dropout)
 
@@ -56,9 +68,9 @@ class SoundEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(shape.bands))
         self.register_buffer("spread", torch.ones(shape.bands))
         self.subsampling, self.dropout = Subsampling(shape.bands, dim), Dropout(shape.of_block.dropout)
-        self.position = shape.of_block.position()
-        self.layers = nn.ModuleList(shape.block() for _ in range(shape.of_block.layers))
-        self.norm = nn.LayerNorm(dim) if shape.kernel is None else nn.Identity()  # a Conformer's block ends with one
+        self.position = None if shape.kind == "recurrent" else shape.of_block.position()
+        self.layers = nn.ModuleList(shape.blocks())
+        self.norm = nn.Identity() if shape.kind == "conformer" else nn.LayerNorm(dim)  # whose blocks end with one
 
     def measure(self, features: Float[Tensor, "frames bands"]) -> None:
         """Take the mean and the spread of each band from these features."""
@@ -76,14 +88,14 @@ class SoundEncoder(nn.Module):
         lengths = quarter(frames)
         mask, outside = Lengths(lengths), beyond(lengths, hidden.shape[1])
         for layer in self.layers:
-            hidden = self._through(layer, hidden, mask, outside)
+            match layer:
+                case Listener():
+                    hidden = layer(hidden, lengths)
+                case ConformerBlock():
+                    hidden = layer(hidden, mask=mask, beyond=outside)
+                case _:
+                    hidden = layer(hidden, mask=mask)
         return self.norm(hidden)
-
-    def _through(self, layer: nn.Module, hidden: Tensor, mask: Mask, outside: Tensor) -> Tensor:
-        if isinstance(layer, ConformerBlock):
-            return layer(hidden, mask=mask, beyond=outside)
-        found: Tensor = layer(hidden, mask=mask)
-        return found
 
 
 class Recognizer(nn.Module):
@@ -92,19 +104,28 @@ class Recognizer(nn.Module):
     Args:
         vocabulary: number of tokens.
         encoder: the shape of what hears.
-        decoder: the shape of what writes; None: CTC alone.
+        decoder: the shape of what writes, an LSTM where what hears is one; None: CTC alone.
     """
 
     def __init__(self, vocabulary: int, encoder: Listening, decoder: Layers | None) -> None:
         super().__init__()
         dim = encoder.of_block.dim
         self.encoder, self.labels = SoundEncoder(encoder), nn.Linear(dim, vocabulary)
-        self.decoder = None if decoder is None else Decoder(Embedding(table(vocabulary, decoder.dim), decoder), decoder)
+        self.decoder: Decoder | Speller | None = None
+        if decoder is not None and encoder.kind == "recurrent":
+            self.decoder = Speller(vocabulary, dim, decoder.dropout)
+        elif decoder is not None:
+            self.decoder = Decoder(Embedding(table(vocabulary, decoder.dim), decoder), decoder)
 
     @property
     def output_weight(self) -> Float[Tensor, "vocabulary dim"]:
         """The decoder's output projection, shared with its embedding; of CTC's, where there is no decoder."""
-        return self.labels.weight if self.decoder is None else self.decoder.embedding.table.weight
+        match self.decoder:
+            case Decoder():
+                return self.decoder.embedding.table.weight
+            case Speller():
+                return self.decoder.output_weight
+        return self.labels.weight
 
     def frame_labels(self, memory: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length vocabulary"]:
         """The log-probability of each token, or of BLANK, at each position."""
@@ -117,10 +138,13 @@ class Recognizer(nn.Module):
         target: Int[Tensor, "batch target"],
     ) -> tuple[Float[Tensor, "batch length vocabulary"], Float[Tensor, "batch target dim"] | None]:
         """The labels of all positions, and, by teacher forcing, the hidden state after each token."""
-        memory = self.encoder(features, frames)
-        if self.decoder is None:
-            return self.frame_labels(memory), None
-        return self.frame_labels(memory), self.decoder(target, memory, memory_mask=Lengths(quarter(frames)))
+        memory, lengths = self.encoder(features, frames), quarter(frames)
+        match self.decoder:
+            case Decoder():
+                return self.frame_labels(memory), self.decoder(target, memory, memory_mask=Lengths(lengths))
+            case Speller():
+                return self.frame_labels(memory), self.decoder(target, memory, lengths)
+        return self.frame_labels(memory), None
 
     def forward(
         self,
@@ -134,15 +158,20 @@ class Recognizer(nn.Module):
             raise ValueError("this recognizer has CTC alone, and no decoder: train with --model.decoder_layers 3")
         return hidden
 
-    def encode(self, features: Float[Tensor, "batch frames bands"], frames: Int[Tensor, " batch"]) -> TransformerState:
+    def encode(self, features: Float[Tensor, "batch frames bands"], frames: Int[Tensor, " batch"]) -> Writing:
         """Hear the recordings, and be ready to write."""
-        assert self.decoder is not None
         memory, lengths = self.encoder(features, frames), quarter(frames)
+        if isinstance(self.decoder, Speller):
+            return self.decoder.begin(memory, lengths)
+        assert self.decoder is not None
         return TransformerState(memory, lengths, [BlockCache() for _ in self.decoder.layers])
 
-    def step(self, tokens: Int[Tensor, " rows"], state: TransformerState) -> Float[Tensor, "rows vocabulary"]:
+    def step(self, tokens: Int[Tensor, " rows"], state: Writing) -> Float[Tensor, "rows vocabulary"]:
         """Logits of the token after `tokens`, the next of each row; advances the state in place."""
-        assert self.decoder is not None
+        if isinstance(state, SpellingState):
+            assert isinstance(self.decoder, Speller)
+            return self.decoder.advance(tokens, state) @ self.output_weight.T
+        assert isinstance(self.decoder, Decoder)
         hidden = self.decoder(tokens.unsqueeze(1), state.memory, memory_mask=state.mask, caches=state.caches)
         return hidden.squeeze(1) @ self.output_weight.T
 

@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from typing import get_args
 
 import pytest
 import torch
@@ -10,31 +11,36 @@ from torch.nn import functional
 from regard.decoding import Beam, Greedy, search
 from regard.decoding.joint import Joint
 from regard.models.ngram import NGram
-from regard.models.recognizer import Listening, Recognizer, ctc_loss
+from regard.models.recognizer import Kind, Listening, Recognizer, ctc_loss
+from regard.models.speller import SpellingState
 from regard.models.tokens import BLANK, END, PAD, START, UNKNOWN
 from regard.models.transformer import Layers
 from regard.nn.conformer import quarter
 
 SHAPE = Layers(dim=16, heads=2, feed_forward=24, layers=2, dropout=0.0, positions="rotary")
+KINDS = get_args(Kind)
 FRAMES = torch.tensor([21, 12])
 
 
-def recognizer(*, kernel: int | None = 5, decoder: bool = True, vocabulary: int = 7) -> Recognizer:
+def recognizer(*, kind: Kind = "conformer", decoder: bool = True, vocabulary: int = 7) -> Recognizer:
     torch.manual_seed(0)
     shape = Layers(dim=16, heads=2, feed_forward=24, layers=1, dropout=0.0)
-    return Recognizer(vocabulary, Listening(bands=10, of_block=SHAPE, kernel=kernel), shape if decoder else None).eval()
+    return Recognizer(
+        vocabulary, Listening(bands=10, of_block=SHAPE, kind=kind, kernel=5), shape if decoder else None
+    ).eval()
 
 
-@pytest.mark.parametrize("kernel", [5, None], ids=["conformer", "transformer"])
-def test_a_recording_is_heard_alike_beside_others(kernel: int | None) -> None:
-    model, features = recognizer(kernel=kernel), torch.randn(2, 21, 10)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recording_is_heard_alike_beside_others(kind: Kind) -> None:
+    model, features = recognizer(kind=kind), torch.randn(2, 21, 10)
     together = model.encoder(features, FRAMES)
     alone = model.encoder(features[1:, :12], FRAMES[1:])
     torch.testing.assert_close(together[1:, :3], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_steps_are_teacher_forcing() -> None:
-    model, features = recognizer(), torch.randn(2, 21, 10)
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_are_teacher_forcing(kind: Kind) -> None:
+    model, features = recognizer(kind=kind), torch.randn(2, 21, 10)
     target = torch.tensor([[START, 4, 5], [START, 6, 4]])
     expected = model(features, FRAMES, target) @ model.output_weight.T
     state = model.encode(features, FRAMES)
@@ -93,9 +99,10 @@ def score_of(model: Recognizer, features: torch.Tensor, text: tuple[int, ...], s
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
-def test_a_wide_beam_finds_the_best_text(share: float) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wide_beam_finds_the_best_text(kind: Kind, share: float) -> None:
     """Of all texts of up to three tokens."""
-    model, features = recognizer(vocabulary=6), torch.randn(1, 12, 10)
+    model, features = recognizer(kind=kind, vocabulary=6), torch.randn(1, 12, 10)
     texts = [text for length in range(4) for text in product((4, 5), repeat=length)]
     with torch.no_grad():
         expected = {text: score_of(model, features, text, share) for text in texts if len(text)}
@@ -126,3 +133,18 @@ def test_ctc_alone_needs_no_decoder() -> None:
     assert search(Joint(model, 0.3), features, FRAMES, Greedy())[0][0].finished
     with pytest.raises(ValueError, match="this recognizer has CTC alone"):
         model(features, FRAMES, torch.tensor([[START], [START]]))
+
+
+def test_a_speller_knows_where_it_looked() -> None:
+    """What it looks at next depends on where it looked; before the first token, at all of the sound alike."""
+    model, features = recognizer(kind="recurrent"), torch.randn(1, 40, 10)
+    state = model.encode(features, torch.tensor([38]))
+    assert isinstance(state, SpellingState)
+    torch.testing.assert_close(state.looked, torch.full((1, 1, 10), 0.1))
+    model.step(torch.tensor([START]), state)
+    assert not torch.allclose(state.looked, torch.full((1, 1, 10), 0.1))
+    torch.testing.assert_close(state.looked.sum(-1), torch.ones(1, 1))
+    other = model.encode(features, torch.tensor([38]))
+    other.looked = torch.eye(10)[None, :1]
+    model.step(torch.tensor([START]), other)
+    assert not torch.allclose(state.looked, other.looked)

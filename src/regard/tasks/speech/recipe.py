@@ -5,7 +5,7 @@ from typing import Literal
 
 from regard.data.sound_augmentation import SoundAugmentation
 from regard.decoding import Beam
-from regard.models.recognizer import Listening, Recognizer
+from regard.models.recognizer import Kind, Listening, Recognizer
 from regard.models.transformer import Layers
 from regard.nn.log_mel import LogMel
 from regard.tasks.sub_words import SubWords
@@ -38,17 +38,18 @@ class Model:
     """The model: an encoder of sound, labels of its positions (CTC), and a decoder whose words attend to them.
 
     Args:
-        architecture: The encoder's blocks: those of the Conformer, or of the Transformer.
+        architecture: conformer or transformer, the blocks that hear, with a Transformer decoder; or las (Listen, Attend
+            and Spell): layers of LSTM, and a decoder of one that knows where it looked before.
         dim: Width of the encoder and of the decoder.
         layers: Blocks of the encoder.
-        decoder_layers: Blocks of the decoder (0: CTC alone).
-        heads: Attention heads.
-        feed_forward: Width inside the feed-forward layers.
+        decoder_layers: Blocks of the decoder; las has one layer (0: CTC alone).
+        heads: Attention heads (conformer, transformer).
+        feed_forward: Width inside the feed-forward layers (conformer, transformer).
         kernel: Positions, of 40 ms, that the Conformer's convolution mixes; odd.
         dropout: Probability of dropping a feature.
     """
 
-    architecture: Literal["conformer", "transformer"] = "conformer"
+    architecture: Literal["conformer", "transformer", "las"] = "conformer"
     dim: int = 144
     layers: int = 8
     decoder_layers: int = 3
@@ -74,8 +75,8 @@ class Model:
             layers=self.decoder_layers,
             dropout=self.dropout,
         )
-        kernel = self.kernel if self.architecture == "conformer" else None
-        listening = Listening(bands=bands, of_block=encoder, kernel=kernel)
+        kind: Kind = "recurrent" if self.architecture == "las" else self.architecture
+        listening = Listening(bands=bands, of_block=encoder, kind=kind, kernel=self.kernel)
         return Recognizer(vocabulary, listening, decoder if self.decoder_layers else None)
 
 

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from regard.attention import watch
+from regard.attention import Weights, watch
 from regard.data.recorded import Recorded, read_recorded, survey_recorded
 from regard.data.sounds import read_sound
-from regard.data.tokenizer import Tokenizers
+from regard.data.tokenizer import SPACE, Tokenizers
 from regard.decoding import Beam, Greedy, Hypothesis, Sampling, search
 from regard.decoding.ctc import ctc_align, ctc_greedy
 from regard.decoding.joint import Joint
@@ -21,12 +21,14 @@ from regard.explain.pieces import Piece, read
 from regard.explain.spectrogram import spectrogram_png
 from regard.models.ngram import NGram
 from regard.models.recognizer import Recognizer
+from regard.models.speller import Listener
 from regard.models.tokens import BLANK, END, START
 from regard.nn.conformer import quarter
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.speech import metrics
 from regard.tasks.speech.parts import cut_at_pauses, heard_in_windows
 from regard.tasks.speech.recipe import Recipe
+from regard.tasks.speech.streaming import Stream
 from regard.tasks.speech.subtitles import Word, srt, vtt
 from regard.training import RunDirectory
 
@@ -89,6 +91,26 @@ class Transcriber:
             for path, outputs in zip(some, self._written(heard, options), strict=True):
                 yield [replace(output, name=Path(path).name) for output in outputs]
 
+    def stream(self, *, chunk: float = 1.0, behind: float = 5.0, ahead: float = 0.5) -> Stream:
+        """What writes down a sound that is still coming in; the arguments, in seconds, are those of `Stream`."""
+        size = len(self.tokenizer)
+        starts = [token.startswith(SPACE) for token in self.tokenizer.tokens(range(size))]
+
+        def hear(sound: Tensor) -> Tensor:
+            short = max(0, self.front.window - len(sound))  # of a whole frame
+            return self._labels(self.front(torch.nn.functional.pad(sound, (0, short))))
+
+        return Stream(
+            hear,
+            self.tokenizer.decode,
+            starts.__getitem__,
+            rate=self.recipe.rate,
+            position=_SHRINKS * self.front.step,
+            chunk=chunk,
+            behind=behind,
+            ahead=ahead,
+        )
+
     def transcribe(self, recorded: Recorded, options: Greedy | Beam | Sampling | None = None) -> list[str]:
         """What is said in each."""
         texts = []
@@ -142,13 +164,21 @@ class Transcriber:
         grid = Grid(png=spectrogram_png(features.T), rows=1, columns=len(labels))
         sides = [Side(name=_SOUND, pieces=heard, grid=grid), Side(name=_TEXT, pieces=said)]
         spikes = of_weights(_LABELS, _spikes(labels, list(hypothesis.tokens)), queries=_TEXT, keys=_SOUND)
+        device = self.model.output_weight.device
+        given, frames = features[None].to(device), torch.tensor([len(features)], device=device)
+        read_so_far = torch.tensor([[START, *emitted[:-1]]], device=device)
+        if isinstance(self.model.encoder.layers[0], Listener):  # whose decoder attends once a token
+            layers = [spikes]
+            if self.model.decoder is not None:
+                with torch.no_grad(), watch(self.model, Weights(), layers=["decoder"]) as seen:
+                    self.model.both(given, frames, read_so_far)
+                weights = seen.stitched("decoder").weights[0]
+                layers.append(of_weights("decoder", weights, queries=_TEXT, keys=_SOUND))
+            return Look(title=Path(file).name, sides=tuple(sides), layers=tuple(layers), score=hypothesis.score)
         attends = {"encoder.*": (_SOUND, _SOUND)}
         if self.model.decoder is not None:
             sides.append(Side(name=_SO_FAR, pieces=(Piece(text="START", starts=True, special=True), *said[:-1])))
             attends |= {"decoder.*.cross": (_TEXT, _SOUND), "decoder.*": (_TEXT, _SO_FAR)}
-        device = self.model.output_weight.device
-        given, frames = features[None].to(device), torch.tensor([len(features)], device=device)
-        read_so_far = torch.tensor([[START, *emitted[:-1]]], device=device)
         longest = max(len(heard), len(said))
         with torch.no_grad(), watch(self.model, *records(longest), layers=list(attends)) as seen:
             self.model.both(given, frames, read_so_far)
@@ -185,15 +215,16 @@ class Transcriber:
         if len(features) <= _SHRINKS * longest:
             return [(0, len(features))]
 
-        def hear(part: Tensor) -> Tensor:
-            frames = torch.tensor([len(part)], device=self.model.output_weight.device)
-            return self.model.frame_labels(self.model.encoder(part[None].to(frames.device), frames))[0].cpu()
-
-        with torch.no_grad():
-            overlap = _SHRINKS * (longest // 5)
-            labels = heard_in_windows(features, hear, window=_SHRINKS * longest, overlap=overlap, shrinks=_SHRINKS)
+        window, overlap = _SHRINKS * longest, _SHRINKS * (longest // 5)
+        labels = heard_in_windows(features, self._labels, window=window, overlap=overlap, shrinks=_SHRINKS)
         parts = cut_at_pauses(labels.argmax(-1) == BLANK, longest)
         return [(_SHRINKS * start, min(_SHRINKS * end, len(features))) for start, end in parts]
+
+    def _labels(self, features: Float[Tensor, "frames bands"]) -> Float[Tensor, "length vocabulary"]:
+        """The labels of a recording that is heard at once."""
+        frames = torch.tensor([len(features)], device=self.model.output_weight.device)
+        with torch.no_grad():
+            return self.model.frame_labels(self.model.encoder(features[None].to(frames.device), frames))[0].cpu()
 
     def _output(self, hypothesis: Hypothesis, labels: Float[Tensor, "length vocabulary"], start: int) -> Output:
         """What a hypothesis says of a part that begins at frame `start`."""
