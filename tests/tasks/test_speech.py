@@ -128,7 +128,10 @@ def test_a_look_shows_where_each_token_is_heard(trained, folder):
     torch.testing.assert_close(spikes.sum(-1), torch.ones(len(spikes)))
     places = spikes.argmax(-1)
     assert (places[1:] >= places[:-1]).all(), "one after the other"
-    assert "labels (CTC)" in page([look], title="t")
+    written = page([look], title="t")
+    assert "labels (CTC)" in written
+    assert '<audio controls src="data:audio/flac;base64,' in written
+    assert "; media-src data:;" in written
 
 
 def test_ctc_alone(folder, tmp_path):

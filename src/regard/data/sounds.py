@@ -1,5 +1,6 @@
 """Sounds of files, as one channel at one rate: whatever way they were saved, and never trusted."""
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -71,3 +72,12 @@ def write_sound(path: str | Path, sound: Float[Tensor, " samples"], rate: int) -
     import soundfile
 
     soundfile.write(str(path), sound.numpy(), rate, subtype="PCM_16")
+
+
+def to_flac(sound: Float[Tensor, " samples"], rate: int) -> bytes:
+    """A sound within [-1, 1] as FLAC, in 16 bits."""
+    import soundfile
+
+    file = BytesIO()
+    soundfile.write(file, sound.numpy(), rate, format="FLAC", subtype="PCM_16")
+    return file.getvalue()

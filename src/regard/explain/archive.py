@@ -106,7 +106,7 @@ def _side(side: Side) -> dict[str, Any]:
         "name": visible(side.name),
         "pieces": [visible(piece.text) for piece in side.pieces],
         "kinds": "".join(map(_kind, side.pieces)),
-        "grid": grid and {"rows": grid.rows, "columns": grid.columns, "first": grid.first},
+        "grid": grid and {"rows": grid.rows, "columns": grid.columns, "first": grid.first, "seconds": grid.seconds},
     }
 
 

@@ -27,12 +27,16 @@ class Grid:
         rows: of the grid of cells that the picture is cut into; 1 for a sound.
         columns: of the grid.
         first: the piece that the first cell belongs to, the others following line by line; 1 behind a class token.
+        sound: of a sound, itself, as FLAC, to be played; nothing: it is not kept.
+        seconds: that the columns take together.
     """
 
     png: bytes
     rows: int
     columns: int
     first: int = 0
+    sound: bytes = b""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from regard.explain.look import Look
 from regard.explain.pieces import visible
 from regard.explain.section import navigation, section, still
 
-SIZE = 4_800_000  # bytes of a page at most, its pictures aside, of which ...
+SIZE = 4_800_000  # bytes of a page at most, its pictures and sounds aside, of which ...
 LOOK, HEAD = 2_000, 200  # ... this many are for what is said of a look, and of a head
 # In the order in which they make the page's one script.
 SCRIPTS = (
@@ -36,7 +36,7 @@ SCRIPTS = (
 
 
 def page(looks: Sequence[Look], *, title: str) -> str:
-    """One self-contained HTML page of the looks, to be written as UTF-8; below 5 MB, pictures aside, at any length.
+    """One self-contained HTML page of the looks, written as UTF-8; below 5 MB, pictures and sounds aside.
 
     With JavaScript it shows every head's map, down to single weights, what each piece attended to in the text or the
     picture, what received most, and the entropies; without it, the texts, the entropies and the strongest keys. What
@@ -58,6 +58,8 @@ def page(looks: Sequence[Look], *, title: str) -> str:
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
     if any(side.grid for look in looks for side in look.sides):
         policy += "; img-src data:"
+    if any(side.grid and side.grid.sound for look in looks for side in look.sides):
+        policy += "; media-src data:"
     policy += "; base-uri 'none'; form-action 'none'"
     stills = [still(look) for look in looks]
     template, links = _resource("page.html"), navigation(looks)
@@ -81,10 +83,10 @@ def page(looks: Sequence[Look], *, title: str) -> str:
 
 
 def _fixed(looks: Sequence[Look], parts: Sequence[str]) -> int:
-    """The bytes of what a page has beside numbers: these parts, less pictures, and the pieces once more as data."""
+    """The bytes of what a page has beside numbers: these parts, less what is seen and heard, and the pieces as data."""
     sides = [side for look in looks for side in look.sides]
     pieces = [visible(piece.text) for side in sides for piece in side.pieces]
-    pictures = sum(len(side.grid.png) * 4 // 3 for side in sides if side.grid)
+    pictures = sum((len(side.grid.png) + len(side.grid.sound)) * 4 // 3 for side in sides if side.grid)
     heads = sum(2 + layer.heads for look in looks for layer in look.layers)  # with their means
     size = sum(len(text.encode()) for text in (*parts, embed(pieces)))
     return size - pictures + LOOK * len(looks) + HEAD * heads

@@ -127,6 +127,9 @@ def _side(side: Side) -> str:
         source = base64.b64encode(grid.png).decode("ascii")
         name = escape(visible(side.name))
         picture = f'<img src="data:image/png;base64,{source}" alt="{name}" data-side="{name}">'
+        if grid.sound:
+            source = base64.b64encode(grid.sound).decode("ascii")
+            picture += f'<audio controls src="data:audio/flac;base64,{source}" data-side="{name}"></audio>'
     more = len(side.pieces) - LONGEST
     rest = f"<p>… and {more:,} pieces more.</p>" if more > 0 else ""
     return (

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, A
 
 from regard.attention import Seen, watch
 from regard.attention.kept import Kept
-from regard.data.sounds import read_sound
+from regard.data.sounds import read_sound, to_flac
 from regard.explain.look import Grid, Look, Side, records
 from regard.explain.pieces import Piece, visible
 from regard.explain.spectrogram import spectrogram_png, waveform_features
@@ -150,7 +150,8 @@ class Looker:
 
         def side(size: int) -> Side:
             pieces = tuple(Piece(text=f"{place * seconds / size:.2f} s", starts=True) for place in range(size))
-            return Side(name=INPUT, pieces=pieces, grid=Grid(png=png, rows=1, columns=size))
+            grid = Grid(png=png, rows=1, columns=size, sound=to_flac(samples, rate), seconds=seconds)
+            return Side(name=INPUT, pieces=pieces, grid=grid)
 
         return (self._written if self.writes else self._felt)(dict(inputs), side, path.name)
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from regard.data.sounds import read_sound, write_sound
+from regard.data.sounds import read_sound, to_flac, write_sound
 
 RATE = 16_000
 TONE = (0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(RATE) / RATE)).float()
@@ -90,3 +90,9 @@ def test_a_recording_of_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wa
     with pytest.raises(ValueError, match="cut it into parts"):
         read_sound(wav)
     assert len(read_sound(wav, end=0.5)) == RATE // 2
+
+
+def test_flac_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "tone.flac"
+    path.write_bytes(to_flac(TONE, RATE))
+    torch.testing.assert_close(read_sound(path), TONE, rtol=0.0, atol=1e-4)

@@ -227,11 +227,13 @@ def picture(rows: int = 7, columns: int = 7, *, heads: int = 3, caption: bool = 
     return Look(title="A picture and its caption", sides=(image, text), layers=tuple(made))
 
 
-def sound(frames: int = 60, *, heads: int = 2) -> Any:
-    """A transcript that attends to the frames of a sound."""
+def sound(frames: int = 60, *, heads: int = 2, played: bool = False) -> Any:
+    """A transcript that attends to the frames of a sound, which may be there to be played."""
+    from regard.data.sounds import to_flac
     from regard.explain.look import Grid, Look, of_weights
 
-    grid = Grid(png=png(4 * frames, 80), rows=1, columns=frames)
+    flac = to_flac(0.1 * torch.randn(frames * 160), 8000) if played else b""  # 50 frames a second
+    grid = Grid(png=png(4 * frames, 80), rows=1, columns=frames, sound=flac, seconds=frames / 50)
     audio = side("audio", tuple(f"▁{frame / 50:.2f}s" for frame in range(frames)), grid=grid)
     text = side("transcript", "▁the ▁tone ▁ris es </s>")
     queries = len(text.pieces)

@@ -297,6 +297,22 @@ def test_pointing_at_a_place_picks_it(show: Callable[..., Any], make: Callable[[
     assert text(shown, ".readout .token").startswith(one.sides[0].pieces[first + row * columns + column - 1].text)
 
 
+def test_a_sound_is_played_from_where_it_is_clicked_and_points_at_what_is_heard(show: Callable[..., Any]) -> None:
+    shown = show(sound(300, played=True))
+    audio = shown.locator(".side.sound audio")
+    shown.wait_for_function("document.querySelector('audio').readyState >= 2")
+    assert audio.evaluate("node => node.duration") == pytest.approx(6.0, abs=0.1)
+    area = shown.locator(".picture").bounding_box()
+    shown.locator(".picture").click(position={"x": area["width"] / 2, "y": area["height"] / 2})
+    assert audio.evaluate("node => node.currentTime") == pytest.approx(3.0, abs=0.05)
+    shown.keyboard.press("Escape")
+    audio.evaluate("node => node.play()")
+    shown.wait_for_timeout(400)
+    heard = float(text(shown, ".readout .token").split("s")[0])
+    assert 3.0 <= heard <= audio.evaluate("node => node.currentTime") + 0.02
+    audio.evaluate("node => node.pause()")
+
+
 def test_weights_lie_over_the_picture(show: Callable[..., Any]) -> None:
     """The greater a weight, the more it covers of its patch."""
     one = picture(caption=True)

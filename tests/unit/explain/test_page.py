@@ -276,6 +276,18 @@ def test_a_side_of_places_has_its_picture(make: Callable[[], Look]) -> None:
     assert base64.b64decode(source.removeprefix("data:image/png;base64,")) == one.sides[0].grid.png
 
 
+def test_a_sound_can_be_played() -> None:
+    one = sound(played=True)
+    written = page([one], title="Heard")
+    assert "; img-src data:; media-src data:; base-uri 'none'" in written
+    tree = Tree(written)
+    assert tree.tags["audio"] == 1
+    assert base64.b64decode(tree.values("src")[1].removeprefix("data:audio/flac;base64,")) == one.sides[0].grid.sound
+    silent = page([sound()], title="Seen")
+    assert "media-src" not in silent
+    assert "<audio" not in silent
+
+
 # ---- colours
 
 

@@ -7,7 +7,8 @@ class LookView {
     this.pinned = null;
     this.pointed = null;
     const images = new Map([...section.querySelectorAll("img[data-side]")].map((image) => [image.dataset.side, image]));
-    this.sides = look.sides.map((side) => (side.grid ? new PictureSide(this, side, images.get(side.name)) : new TextSide(this, side)));
+    const sounds = new Map([...section.querySelectorAll("audio[data-side]")].map((sound) => [sound.dataset.side, sound]));
+    this.sides = look.sides.map((side) => (side.grid ? new PictureSide(this, side, images.get(side.name), sounds.get(side.name)) : new TextSide(this, side)));
     this.directions = element("div", { className: "directions", attributes: { role: "group", "aria-label": "direction" } },
       ...[["query", "attended to"], ["key", "attended by"]].map(([role, name]) => {
         const node = button("tool wide", name, () => this.turn(role));

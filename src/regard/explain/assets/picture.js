@@ -1,8 +1,8 @@
 // A side whose pieces are places of a picture, or frames of a sound: the weights lie over it.
 
 class PictureSide {
-  constructor(view, side, image) {
-    Object.assign(this, { view, side, image });
+  constructor(view, side, image, sound) {
+    Object.assign(this, { view, side, image, sound });
     this.grid = side.grid;
     this.size = this.grid.rows * this.grid.columns;
     this.image.removeAttribute("data-side");
@@ -18,6 +18,7 @@ class PictureSide {
     this.buttons = new Map();
     for (let index = 0; index < side.length; index += 1) if (!this.inside(index)) this.others.append(this.other(index));
     this.root = element("div", { className: this.grid.rows === 1 ? "side sound" : "side image" }, name, this.frame, this.others);
+    if (sound) this.play();
     this.shown = { strengths: new Map(), picked: -1, cell: -1 };
     this.draw = frame(() => this.paint());
     new ResizeObserver(this.draw).observe(this.frame);
@@ -26,6 +27,24 @@ class PictureSide {
 
   get shape() {
     return this.grid.rows === 1 ? count(this.grid.columns, "frame") : `${this.grid.rows} × ${this.grid.columns} patches`;
+  }
+
+  // While the sound is played, what is heard is what is pointed at; a click on a frame goes there.
+  play() {
+    const { sound, view, side } = this;
+    const { columns, first, seconds } = this.grid;
+    sound.removeAttribute("data-side");
+    this.frame.after(sound);
+    const follow = () => {
+      if (sound.paused) return view.point(null);
+      view.point({ side, index: first + Math.min(columns - 1, Math.floor((sound.currentTime / seconds) * columns)) });
+      requestAnimationFrame(follow);
+    };
+    sound.addEventListener("play", follow);
+    this.frame.addEventListener("click", (event) => {
+      const box = this.frame.getBoundingClientRect();
+      sound.currentTime = Math.max(0, ((event.clientX - box.left) / box.width) * seconds);
+    });
   }
 
   inside(index) {

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from regard.attention import Weights, watch
 from regard.data.recorded import Recorded, read_recorded, survey_recorded
-from regard.data.sounds import read_sound
+from regard.data.sounds import read_sound, to_flac
 from regard.data.tokenizer import SPACE, Tokenizers
 from regard.decoding import Beam, Greedy, Hypothesis, Sampling, search
 from regard.decoding.ctc import ctc_align, ctc_greedy
@@ -150,7 +150,8 @@ class Transcriber:
 
     def look(self, file: str) -> Look:
         """Write down a recording, and look at what each token attended to, and where CTC hears it."""
-        features = self._features(read_sound(file, self.recipe.rate), file)
+        sound = read_sound(file, self.recipe.rate)
+        features = self._features(sound, file)
         if len(self._parts(features)) > 1:
             raise ValueError(
                 f"{file} is longer than the {self.recipe.longest:g} seconds that are heard at a time: cut it"
@@ -161,7 +162,13 @@ class Transcriber:
         seconds = _SHRINKS * self.front.step / self.front.rate
         heard = tuple(Piece(text=f"{place * seconds:.2f} s", starts=True) for place in range(len(labels)))
         said = read((*self.tokenizer.tokens(hypothesis.tokens), "</s>"))
-        grid = Grid(png=spectrogram_png(features.T), rows=1, columns=len(labels))
+        grid = Grid(
+            png=spectrogram_png(features.T),
+            rows=1,
+            columns=len(labels),
+            sound=to_flac(sound, self.recipe.rate),
+            seconds=len(labels) * seconds,
+        )
         sides = [Side(name=_SOUND, pieces=heard, grid=grid), Side(name=_TEXT, pieces=said)]
         spikes = of_weights(_LABELS, _spikes(labels, list(hypothesis.tokens)), queries=_TEXT, keys=_SOUND)
         device = self.model.output_weight.device
