@@ -102,8 +102,9 @@ def _sound() -> Iterator[Any]:
     """Raw sound of standard input, as it comes."""
     import torch
 
+    source: Any = sys.stdin.buffer
     rest = b""
-    while more := sys.stdin.buffer.read1(65_536):
+    while more := source.read1(65_536):  # what is there, without waiting for all of it
         whole = rest + more
         even = len(whole) - len(whole) % 2
         rest = whole[even:]

@@ -7,9 +7,11 @@ from regard.data.recorded import Recorded, survey_recorded
 from regard.data.tokenizer import Tokenizers
 from regard.models.ngram import NGram
 from regard.tasks.application import begin, recipe_in
+from regard.tasks.speech.evaluation import find
+from regard.tasks.speech.pretrained import PretrainedTranscriber
 from regard.tasks.speech.recipe import Recipe
 from regard.tasks.speech.recognition import Recognition
-from regard.tasks.speech.transcriber import Transcriber, find, language_path
+from regard.tasks.speech.transcriber import Transcriber, language_path
 from regard.training import RunDirectory, fit
 
 
@@ -29,6 +31,11 @@ def read(recipe: Recipe, split: str) -> tuple[Recorded, list[float], list[str]]:
 
 def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     """Train by `recipe` into a new run directory. Everything that can be wrong with the data is found first."""
+    if recipe.start:
+        raise ValueError(
+            f"a pretrained recognizer is not trained further here: regard predict {recipe.start} FILE --task speech "
+            "runs it as it is; train without --from"
+        )
     recipe = replace(recipe, data=str(Path(recipe.data).resolve()))  # the run is resumed from any folder
     recorded, seconds, odd = read(recipe, recipe.files.train)
     validation, validation_seconds, more = read(recipe, recipe.files.validation)
@@ -63,3 +70,8 @@ def resume(run: RunDirectory) -> RunDirectory:
 def load(run: RunDirectory) -> Transcriber:
     """The transcriber of a run."""
     return Transcriber.load(run, recipe_in(run, Recipe))
+
+
+def load_pretrained(name: str) -> PretrainedTranscriber:
+    """A pretrained model, hf:NAME, as it is: Whisper, or one with CTC."""
+    return PretrainedTranscriber.load(name)

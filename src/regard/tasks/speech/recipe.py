@@ -87,6 +87,7 @@ class Recipe:
     Args:
         data: The folder with the recordings.
         files: What is called how in it.
+        start: A pretrained model that is run as it is, hf:ID or hf:FOLDER; none is trained further.
         sub_words: How text is cut; of few tokens, they are characters.
         rate: Samples a second; recordings of another rate are brought to it.
         bands: Bands of frequency that the model hears.
@@ -106,6 +107,7 @@ class Recipe:
 
     data: str
     files: Files = field(default_factory=Files)
+    start: str | None = None
     sub_words: SubWords = field(default_factory=lambda: SubWords(vocabulary=200))
     rate: int = 16_000
     bands: int = 80

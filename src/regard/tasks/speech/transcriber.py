@@ -1,7 +1,7 @@
 """Writing down what is said in recordings, with a trained model, and when each word is said."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from regard.attention import Weights, watch
-from regard.data.recorded import Recorded, read_recorded, survey_recorded
+from regard.data.recorded import Recorded
 from regard.data.sounds import read_sound, to_flac
 from regard.data.tokenizer import SPACE, Tokenizers
 from regard.decoding import Beam, Greedy, Hypothesis, Sampling, search
@@ -25,46 +25,17 @@ from regard.models.speller import Listener
 from regard.models.tokens import BLANK, END, START
 from regard.nn.conformer import quarter
 from regard.tasks.evaluation import Evaluation
-from regard.tasks.speech import metrics
+from regard.tasks.speech.evaluation import evaluate
+from regard.tasks.speech.output import Output
 from regard.tasks.speech.parts import cut_at_pauses, heard_in_windows
 from regard.tasks.speech.recipe import Recipe
 from regard.tasks.speech.streaming import Stream
-from regard.tasks.speech.subtitles import Word, srt, vtt
+from regard.tasks.speech.subtitles import Word
 from regard.training import RunDirectory
 
 _TOGETHER = 16  # recordings that are heard at a time
 _SHRINKS = 4  # frames of a position
 _SOUND, _TEXT, _SO_FAR, _LABELS = "sound", "text", "so far", "labels (CTC)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Output:
-    """What was heard in a recording, and how likely the model finds it."""
-
-    name: str
-    text: str
-    hypothesis: Hypothesis
-    words: tuple[Word, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.name}   {self.text}"
-
-    @property
-    def ranked(self) -> str:
-        """The text behind its score, to stand among others."""
-        return f"{self.name}   {self.hypothesis.score:8.3f}  {self.text}"
-
-    def record(self) -> dict[str, object]:
-        """The same for programs."""
-        return {
-            "text": self.text,
-            "score": self.hypothesis.score,
-            "words": [{"text": word.text, "start": word.start, "end": word.end} for word in self.words],
-        }
-
-    def files(self) -> dict[str, bytes]:
-        """What is written of it, by the endings of names: subtitles."""
-        return {".srt": srt(self.words).encode(), ".vtt": vtt(self.words).encode()}
 
 
 class Transcriber:
@@ -131,21 +102,9 @@ class Transcriber:
         options: Greedy | Beam | Sampling | None = None,
     ) -> Evaluation:
         """Every metric of the field on the recordings `split` of the folder `data`; as in the recipe, if not given."""
-        files = self.recipe.files
-        found = find(self.recipe, split or files.test, data=data)
-        recorded, _, problems = survey_recorded(
-            found,
-            rate=self.recipe.rate,
-            shortest=self.front.window / self.front.rate,
-            longest=float("inf"),
-            skip=files.broken == "skip",
-        )
-        outputs, references = self.transcribe(recorded, options), recorded.texts()
-        left = "".join(f"\nleft out: {problem}" for problem in (*recorded.odd, *problems))
-        return Evaluation(
-            scores=metrics.all_scores(outputs, references),
-            outputs=outputs,
-            table=metrics.table(outputs, references) + left,
+        shortest = self.front.window / self.front.rate
+        return evaluate(
+            self, self.recipe, data=data, split=split, options=options, rate=self.recipe.rate, shortest=shortest
         )
 
     def look(self, file: str) -> Look:
@@ -345,8 +304,3 @@ def _spikes(labels: Float[Tensor, "length vocabulary"], tokens: list[int]) -> Fl
         heard = labels[start : max(end, start + 1), tokens[number] if number < len(tokens) else BLANK].exp()
         rows[number, start : start + len(heard)] = heard / heard.sum().clamp_min(1e-20)
     return rows.unsqueeze(0)
-
-
-def find(recipe: Recipe, split: str, *, data: str | None = None) -> Recorded:
-    """The recordings of a split."""
-    return read_recorded(data or recipe.data, split, audio=recipe.files.audio, text=recipe.files.text)
