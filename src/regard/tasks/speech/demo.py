@@ -20,6 +20,7 @@ EXAMPLES = 600
 EPOCHS = 12
 SIZES = {"val": 40, "test": 60}
 _SHOWN = 3
+_WORDS = 2  # of a transmission, more or less
 
 
 def write_data(folder: Path, *, examples: int = EXAMPLES) -> list[str]:
@@ -29,7 +30,7 @@ def write_data(folder: Path, *, examples: int = EXAMPLES) -> list[str]:
         (folder / "audio" / split).mkdir(parents=True, exist_ok=True)
         rows = []
         for number in range(size):
-            keyed = key(Random(f"1 {split} {number}"))
+            keyed = key(Random(f"1 {split} {number}"), words=_WORDS)
             name = f"audio/{split}/{number:04d}.wav"
             write_sound(folder / name, keyed.sound, RATE)
             rows.append((name, keyed.text))
@@ -49,7 +50,8 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         bands=32,
         model=Model(dim=64, layers=3, decoder_layers=1, heads=4, feed_forward=128, kernel=15, dropout=0.05),
         augmentation=SoundAugmentation(speed=[1.0], bands=0, gaps=0),
-        batch=80.0,
+        batch=60.0,
+        longest=60.0,
         ctc=0.5,
         label_smoothing=0.05,
         training=TrainingOptions(epochs=epochs, learning_rate=4e-3, warmup_steps=60, schedule="cosine", average=1),
@@ -94,7 +96,7 @@ def report(transcriber: Transcriber) -> None:
 
 
 def _test(number: int) -> Keyed:
-    return key(Random(f"1 test {number}"))
+    return key(Random(f"1 test {number}"), words=_WORDS)
 
 
 def _starts(keyed: Keyed) -> list[float]:
