@@ -52,7 +52,7 @@ class Feature(Enum):
     OBSERVE = "observations"
     OTHER_OBSERVATION = f"observations of your own, or more than {MOST_OBSERVATIONS}"
     LARGE = f"masks and terms on more than {LARGEST:,} pairs ({LARGEST_ELSEWHERE:,} on a GPU)"
-    LARGE_PATTERN = f"masks of any pattern but Dense on more than {LARGEST:,} pairs (the same on a GPU)"
+    LARGE_PATTERN = f"masks of any pattern but Dense on more than {LARGEST:,} pairs ({LARGEST_ELSEWHERE:,} on a GPU)"
     SECOND_DERIVATIVES = "second derivatives"
     HIDDEN_NAN = "NaN where no query may look reaching nothing"
     FLOAT64 = "float64"

@@ -43,7 +43,7 @@ class CaptionBatch:
 class CaptionBatches(EpochBatches[CaptionBatch]):
     """An epoch of pictures, each changed by chance, with all of its captions, `batch` at a time; iterate to train.
 
-    A picture is read once for all of its captions, since reading it is what costs. A thread makes the next batch while
+    A picture is read once for all of its captions, since reading it is what costs. Threads make the next batches while
     the last one is trained on. What chance does to a picture is a function of (seed, epoch, picture).
 
     Args:

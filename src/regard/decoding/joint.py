@@ -10,7 +10,6 @@ from regard.decoding.ctc import PrefixState
 from regard.models.ngram import NGram
 from regard.models.recognizer import Recognizer, Writing
 from regard.models.tokens import END
-from regard.nn.conformer import quarter
 
 
 @dataclass(eq=False)
@@ -48,13 +47,11 @@ class Joint(nn.Module):
         self.model, self.ctc = model, 1.0 if model.decoder is None else ctc
         self.language, self.weight = language if weight else None, weight
 
-    def encode(self, features: Float[Tensor, "batch frames bands"], frames: Int[Tensor, " batch"]) -> JointState:
-        """Hear the recordings, and be ready to write."""
-        writing = None if self.ctc == 1.0 else self.model.encode(features, frames)
-        memory = self.model.encoder(features, frames) if writing is None else writing.memory
-        labels = None if self.ctc == 0.0 else self.model.frame_labels(memory)
-        prefix = None if labels is None else PrefixState.of(labels, quarter(frames))
-        return JointState(writing, prefix, [()] * len(frames))
+    def encode(self, memory: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"]) -> JointState:
+        """Be ready to write what was heard: its sources are what the model's encoder gives, which others read too."""
+        writing = None if self.ctc == 1.0 else self.model.begin(memory, lengths)
+        prefix = None if self.ctc == 0.0 else PrefixState.of(self.model.frame_labels(memory), lengths)
+        return JointState(writing, prefix, [()] * len(lengths))
 
     def step(self, tokens: Int[Tensor, " rows"], state: JointState) -> Float[Tensor, "rows vocabulary"]:
         """Scores of the token after `tokens`, the next of each row; advances the state in place."""

@@ -160,7 +160,10 @@ class Recognizer(nn.Module):
 
     def encode(self, features: Float[Tensor, "batch frames bands"], frames: Int[Tensor, " batch"]) -> Writing:
         """Hear the recordings, and be ready to write."""
-        memory, lengths = self.encoder(features, frames), quarter(frames)
+        return self.begin(self.encoder(features, frames), quarter(frames))
+
+    def begin(self, memory: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"]) -> Writing:
+        """Be ready to write what was heard."""
         if isinstance(self.decoder, Speller):
             return self.decoder.begin(memory, lengths)
         assert self.decoder is not None

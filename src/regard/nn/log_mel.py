@@ -1,7 +1,7 @@
 """The front end of speech models: sound as the energies of bands that are spaced as people hear."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,12 +34,6 @@ class LogMel(nn.Module):
         taper = (0.5 - 0.5 * torch.cos(2 * torch.pi * place / (self.window - 1))) ** 0.85
         self.register_buffer("taper", taper.float(), persistent=False)
         self.register_buffer("mel", _triangles(rate, self.size, bands).float(), persistent=False)
-
-    def frames(self, samples: int | Int[Tensor, " batch"]) -> int | Int[Tensor, " batch"]:
-        """How many whole frames there are in so many samples."""
-        if isinstance(samples, Tensor):
-            return ((samples - self.window) // self.step + 1).clamp_min(0)
-        return max(0, (samples - self.window) // self.step + 1)
 
     def forward(self, sound: Float[Tensor, "*batch samples"]) -> Float[Tensor, "*batch frames bands"]:
         """Features of sounds of one length; none, where that is shorter than a frame."""

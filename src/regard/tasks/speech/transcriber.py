@@ -211,7 +211,8 @@ class Transcriber:
         frames = torch.tensor([len(one) for one in heard], device=device)
         lengths = quarter(frames)
         with torch.no_grad():
-            labels = self.model.frame_labels(self.model.encoder(features, frames))
+            memory = self.model.encoder(features, frames)
+            labels = self.model.frame_labels(memory)
         if isinstance(options, Greedy):
             hypotheses = [
                 [likeliest(row[:length], tokens)]
@@ -219,7 +220,7 @@ class Transcriber:
             ]
         else:
             joint = Joint(self.model, self.recipe.decoding_ctc, self.language, self.recipe.decoding_language)
-            hypotheses = search(joint, features, frames, options)
+            hypotheses = search(joint, memory, lengths, options)
         return [
             [(one, row[:length].cpu()) for one in of_one]
             for of_one, row, length in zip(hypotheses, labels, lengths.tolist(), strict=True)
