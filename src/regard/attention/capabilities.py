@@ -196,10 +196,8 @@ def needs(call: Call) -> frozenset[Feature]:
 
 def _pairs(call: Call) -> int:
     """How large the mask and the terms are as tensors: of one batch row, as most are the same for all."""
-    place, lowered = call.place, call.lowered_mask
-    alike = (
-        lowered is not None and lowered.bounds is not None and lowered.bounds.shape[1] == 1 and not call.score.terms()
-    )
+    place, lowered, terms = call.place, call.lowered_mask, call.score.terms()
+    alike = lowered is not None and lowered.bounds is not None and lowered.bounds.shape[1] == 1 and len(terms) == 0
     return (1 if alike else place.heads) * place.queries * place.keys
 
 

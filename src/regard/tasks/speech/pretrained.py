@@ -31,7 +31,7 @@ class PretrainedTranscriber:
     A recording longer than half a minute is cut where it is quiet.
 
     Args:
-        model: an encoder-decoder that writes, or a model with a head of CTC; it is switched to Regard's attention.
+        model: an encoder-decoder that writes, or a model with a head of CTC, on Regard's attention.
         processor: its feature extractor and tokenizer.
         recipe: whose `decoding` says how wide a search is; only Whisper searches.
     """
@@ -39,9 +39,7 @@ class PretrainedTranscriber:
     writes = True
 
     def __init__(self, model: Any, processor: Any, recipe: Recipe) -> None:
-        from regard.hub.adopt import adopt
-
-        self.model, self.processor, self.recipe = adopt(model).eval(), processor, recipe
+        self.model, self.processor, self.recipe = model, processor, recipe
         self.rate = int(processor.feature_extractor.sampling_rate)
 
     @classmethod
@@ -52,16 +50,9 @@ class PretrainedTranscriber:
             OSError: there is no such model.
             ValueError: it recognises no speech.
         """
-        from transformers import AutoConfig, AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor
+        from regard.hub.recognizer import load_recognizer
 
-        from regard.hub.pretrained import without_bars
-
-        given = hub_name(name)
-        config = AutoConfig.from_pretrained(given, trust_remote_code=False)
-        kind = AutoModelForSpeechSeq2Seq if config.is_encoder_decoder else AutoModelForCTC
-        with without_bars():
-            model = kind.from_pretrained(given, use_safetensors=True, trust_remote_code=False)
-        return cls(model, AutoProcessor.from_pretrained(given, trust_remote_code=False), Recipe(data="", start=name))
+        return cls(*load_recognizer(hub_name(name)), Recipe(data="", start=name))
 
     def predict(self, files: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> Iterator[list[Output]]:
         """What is said in each recording, and when each word is.
