@@ -30,7 +30,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-SLOW = ("test_kernels", "test_browser")  # which the other files fit beside
+SLOW = ("test_kernels", "test_browser", "test_browser_maps")  # which the other files fit beside
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 

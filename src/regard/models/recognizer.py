@@ -29,12 +29,14 @@ class Listening:
         of_block: width, number and the rest of its blocks.
         kind: blocks of the Conformer or of the Transformer, or layers of LSTM.
         kernel: positions of the Conformer's convolution.
+        channels: of the convolutions that subsample.
     """
 
     bands: int
     of_block: Layers
     kind: Kind = "conformer"
     kernel: int = 15
+    channels: int = 64
 
     def blocks(self) -> list[nn.Module]:
         """What positions go through, one after the other."""
@@ -67,7 +69,7 @@ class SoundEncoder(nn.Module):
         dim = shape.of_block.dim
         self.register_buffer("mean", torch.zeros(shape.bands))
         self.register_buffer("spread", torch.ones(shape.bands))
-        self.subsampling, self.dropout = Subsampling(shape.bands, dim), Dropout(shape.of_block.dropout)
+        self.subsampling, self.dropout = Subsampling(shape.bands, dim, shape.channels), Dropout(shape.of_block.dropout)
         self.position = None if shape.kind == "recurrent" else shape.of_block.position()
         self.layers = nn.ModuleList(shape.blocks())
         self.norm = nn.Identity() if shape.kind == "conformer" else nn.LayerNorm(dim)  # whose blocks end with one

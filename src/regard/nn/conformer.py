@@ -80,7 +80,7 @@ class Subsampling(nn.Module):
         channels: of the convolutions.
     """
 
-    def __init__(self, bands: int, dim: int, channels: int = 64) -> None:
+    def __init__(self, bands: int, dim: int, channels: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(1, channels, 3, stride=2, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, stride=2, padding=1)

@@ -33,3 +33,10 @@ def test_each_character_has_its_time_and_its_sound() -> None:
         assert float(keyed.sound.abs().max()) <= 0.5
         assert keyed.times[-1][1] < len(keyed.sound) / RATE
     assert sum(on) / len(on) > 1.5 * sum(off) / len(off)
+
+
+def test_a_lesson_is_a_single_character() -> None:
+    texts = [key(Random(seed), words=0).text for seed in range(200)]
+    assert set(texts) <= set(CODE)
+    assert len(set(texts)) > 30
+    assert [len(key(Random(seed), words=3).text.split()) for seed in range(5)] == [3] * 5

@@ -46,6 +46,7 @@ class Model:
         heads: Attention heads (conformer, transformer).
         feed_forward: Width inside the feed-forward layers (conformer, transformer).
         kernel: Positions, of 40 ms, that the Conformer's convolution mixes; odd.
+        channels: Channels of the two convolutions before the blocks, which bring frames of 10 ms to positions.
         dropout: Probability of dropping a feature.
     """
 
@@ -56,6 +57,7 @@ class Model:
     heads: int = 4
     feed_forward: int = 576
     kernel: int = 15
+    channels: int = 64
     dropout: float = 0.1
 
     def build(self, vocabulary: int, bands: int) -> Recognizer:
@@ -76,7 +78,7 @@ class Model:
             dropout=self.dropout,
         )
         kind: Kind = "recurrent" if self.architecture == "las" else self.architecture
-        listening = Listening(bands=bands, of_block=encoder, kind=kind, kernel=self.kernel)
+        listening = Listening(bands=bands, of_block=encoder, kind=kind, kernel=self.kernel, channels=self.channels)
         return Recognizer(vocabulary, listening, decoder if self.decoder_layers else None)
 
 
