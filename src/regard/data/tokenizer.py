@@ -123,6 +123,14 @@ class Tokenizer:
         """One readable piece for each number, as pictures show them: "▁" begins a word, "</s>" is END."""
         return [self._piece(number) for number in ids]
 
+    def spelled(self, text: str) -> list[str]:
+        """The tokens of a text as `tokens` shows them, but a character never seen as it stands in the text."""
+        found = self._inner.encode(text, add_special_tokens=False)
+        return [
+            text[start:end] if number == UNKNOWN else piece
+            for number, piece, (start, end) in zip(found.ids, found.tokens, found.offsets, strict=True)
+        ]
+
     def _piece(self, number: int) -> str:
         if not 0 <= number < len(self._pieces):
             raise ValueError(f"token {number} is outside of this tokenizer's vocabulary of {len(self._pieces)}")

@@ -63,6 +63,9 @@ class HubTokenizer(Tokenizer):
         pieces = pieces_of(self.inner, [self.theirs[number] for number in ids])
         return [SPACE + piece.text if piece.starts else piece.text for piece in pieces]
 
+    def spelled(self, text: str) -> list[str]:
+        return self.tokens(self.encode([text])[0])
+
     def number(self, piece: str) -> int:
         return self._ours.get(self.inner.convert_tokens_to_ids(piece), UNKNOWN)
 

@@ -8,6 +8,8 @@ from regard.attention.masks import Mask
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.blocks import FeedForward, Residual
 
+SHRINKS = 4  # frames of a position
+
 
 class NearConvolution(nn.Module):
     """`W_2 silu(norm(depthwise(glu(W_1 x))))`: each feature mixed over `kernel` positions around its own.
@@ -93,4 +95,4 @@ class Subsampling(nn.Module):
 
 def quarter(frames: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
     """How many positions are left of so many frames."""
-    return (frames + 3) // 4
+    return (frames + SHRINKS - 1) // SHRINKS

@@ -88,7 +88,7 @@ class Writer:
         if not seen:
             raise ValueError(f"a {self.recipe.model.architecture} model has no attention to look at; train another")
         pieces = {
-            "source": (*self.tokenizers.source.tokens(source), "</s>"),
+            "source": (*self.tokenizers.source.spelled(text), "</s>"),
             "output": (*self.tokenizers.target.tokens(hypothesis.tokens), *(["</s>"] if hypothesis.finished else [])),
         }
         sides = [Side(name=name, pieces=read(found)) for name, found in pieces.items()]

@@ -116,6 +116,15 @@ def test_decode_reads_special_tokens(tokenizer: Tokenizer) -> None:
         tokenizer.tokens([-1])
 
 
+@given(words=st.lists(st.text(st.sampled_from("abxyz<é☃🤮\u0416"), min_size=1, max_size=7), min_size=1, max_size=5))
+def test_what_is_unknown_is_spelled_as_in_the_text(words: list[str]) -> None:
+    tokenizer = Tokenizer.train(["ab yx", "x ab zz"], vocabulary=20)
+    text = " ".join(words)
+    spelled = tokenizer.spelled(text)
+    assert "".join(spelled) == "▁" + text.replace(" ", "▁")
+    assert len(spelled) == len(tokenizer.encode([text])[0])
+
+
 def test_training_is_deterministic() -> None:
     texts = sentences(101)
     tokenizer = Tokenizer.train(texts, vocabulary=211).to_json()

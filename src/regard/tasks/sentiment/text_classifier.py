@@ -77,7 +77,7 @@ class TextClassifier:
         for batch in length_batches(encoded, tokens=_BATCH_TOKENS):
             logits, shares = self._explained(batch.source, batch.source_lengths)
             for row, of_row, share in zip(batch.rows, self._probabilities(logits), shares, strict=True):
-                outputs[row] = [self._output(encoded[row], of_row, share)]
+                outputs[row] = [self._output(self.tokenizer.spelled(texts[row]), of_row, share)]
         return outputs
 
     def probabilities(self, texts: Sequence[str]) -> Float[Tensor, "texts classes"]:
@@ -107,9 +107,10 @@ class TextClassifier:
         with torch.no_grad(), watch(self.model, *records(len(tokens) + 1)) as seen:
             logits = self.model(batch.source, batch.source_lengths)
         (probabilities,) = self._probabilities(logits)
-        output = self._output(tokens, probabilities, torch.zeros(len(tokens) + 1))
+        spelled = self.tokenizer.spelled(text)
+        output = self._output(spelled, probabilities, torch.zeros(len(spelled) + 1))
         _, shares = self._explained(batch.source, batch.source_lengths)
-        pieces = read((*self.tokenizer.tokens(tokens), "</s>"))
+        pieces = read((*spelled, "</s>"))
         decision = Piece(text=output.label or "none", starts=True, special=True)
         sides = [Side(name="text", pieces=pieces), Side(name="decision", pieces=(decision,))]
         sides.append(Side(name=_BY_GRADIENT, pieces=(decision,)))
@@ -143,11 +144,11 @@ class TextClassifier:
         (chosen,) = metrics.decided(probabilities.unsqueeze(0), several=self.recipe.files.several)
         return tuple(self.classes[number] for number in chosen.nonzero().flatten().tolist())
 
-    def _output(self, tokens: Sequence[int], probabilities: Tensor, shares: Tensor) -> Output:
+    def _output(self, spelled: Sequence[str], probabilities: Tensor, shares: Tensor) -> Output:
         return Output(
             labels=self._labels(probabilities),
             probabilities=dict(zip(self.classes, probabilities.tolist(), strict=True)),
-            words=strongest(read(self.tokenizer.tokens(tokens)), shares.tolist()),
+            words=strongest(read(spelled), shares.tolist()),
         )
 
     @classmethod

@@ -23,7 +23,7 @@ from regard.models.ngram import NGram
 from regard.models.recognizer import Recognizer
 from regard.models.speller import Listener
 from regard.models.tokens import BLANK, END, START
-from regard.nn.conformer import quarter
+from regard.nn.conformer import SHRINKS, quarter
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.speech.evaluation import evaluate
 from regard.tasks.speech.output import Output
@@ -34,7 +34,6 @@ from regard.tasks.speech.subtitles import Word
 from regard.training import RunDirectory
 
 _TOGETHER = 16  # recordings that are heard at a time
-_SHRINKS = 4  # frames of a position
 _SOUND, _TEXT, _SO_FAR, _LABELS = "sound", "text", "so far", "labels (CTC)"
 
 
@@ -76,7 +75,7 @@ class Transcriber:
             self.tokenizer.decode,
             starts.__getitem__,
             rate=self.recipe.rate,
-            position=_SHRINKS * self.front.step,
+            position=SHRINKS * self.front.step,
             chunk=chunk,
             behind=behind,
             ahead=ahead,
@@ -118,7 +117,7 @@ class Transcriber:
         best = replace(self.recipe.decoding, n_best=1)
         ((hypothesis, labels),) = self._search([features], best)[0]
         emitted = [*hypothesis.tokens, END]
-        seconds = _SHRINKS * self.front.step / self.front.rate
+        seconds = SHRINKS * self.front.step / self.front.rate
         heard = tuple(Piece(text=f"{place * seconds:.2f} s", starts=True) for place in range(len(labels)))
         said = read((*self.tokenizer.tokens(hypothesis.tokens), "</s>"))
         grid = Grid(
@@ -177,14 +176,14 @@ class Transcriber:
 
     def _parts(self, features: Float[Tensor, "frames bands"]) -> list[tuple[int, int]]:
         """A recording as long as those of training in one part; a longer one cut where nobody speaks."""
-        longest = int(self.recipe.longest * self.front.rate / self.front.step) // _SHRINKS
-        if len(features) <= _SHRINKS * longest:
+        longest = int(self.recipe.longest * self.front.rate / self.front.step) // SHRINKS
+        if len(features) <= SHRINKS * longest:
             return [(0, len(features))]
 
-        window, overlap = _SHRINKS * longest, _SHRINKS * (longest // 5)
-        labels = heard_in_windows(features, self._labels, window=window, overlap=overlap, shrinks=_SHRINKS)
+        window, overlap = SHRINKS * longest, SHRINKS * (longest // 5)
+        labels = heard_in_windows(features, self._labels, window=window, overlap=overlap, shrinks=SHRINKS)
         parts = cut_at_pauses(labels.argmax(-1) == BLANK, longest)
-        return [(_SHRINKS * start, min(_SHRINKS * end, len(features))) for start, end in parts]
+        return [(SHRINKS * start, min(SHRINKS * end, len(features))) for start, end in parts]
 
     def _labels(self, features: Float[Tensor, "frames bands"]) -> Float[Tensor, "length vocabulary"]:
         """The labels of a recording that is heard at once."""
@@ -233,7 +232,7 @@ class Transcriber:
             spans, _ = ctc_align(labels, tokens)
         except ValueError:  # more was written than can have been said
             return ()
-        seconds = _SHRINKS * self.front.step / self.front.rate
+        seconds = SHRINKS * self.front.step / self.front.rate
         words: list[list[int]] = []
         for place, piece in enumerate(read(self.tokenizer.tokens(tokens))):
             if piece.starts or not words:
