@@ -218,7 +218,7 @@ def test_subtitles_are_written(trained, folder):
 def test_a_stream_of_one_chunk_hears_what_the_likeliest_labels_say(trained, folder):
     for number in range(3):
         sound = read_sound(folder / f"{number}.wav", RATE)
-        stream = trained.stream(chunk=60.0)
+        stream = trained.stream(chunk=60.0, pause=60.0)
         words = [*stream.feed(sound), *stream.finish()]
         ((output,),) = trained.predict([str(folder / f"{number}.wav")], Greedy())
         assert [word.text for word in words] == output.text.split()

@@ -39,6 +39,9 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--chunk", type=float, default=1.0, help="of --stream: seconds that are heard at a time")
     parser.add_argument("--ahead", type=float, default=0.5, help="of --stream: seconds behind them that are awaited")
+    parser.add_argument(
+        "--pause", type=float, default=0.6, help="of --stream: seconds of nothing that end a word (slow Morse: 1.5)"
+    )
     parser.add_argument("--skip", action="store_true", help="name inputs that cannot be read, and go on without them")
     add_search_flags(parser)
     options = parser.parse_args(arguments)
@@ -85,7 +88,7 @@ def _stream(options: argparse.Namespace) -> int:
     predictor, _ = open_predictor(options)
     if not hasattr(predictor, "stream"):
         raise ValueError("--stream is for models of speech")
-    stream = predictor.stream(chunk=options.chunk, ahead=options.ahead)
+    stream = predictor.stream(chunk=options.chunk, ahead=options.ahead, pause=options.pause)
     print(
         f"hearing {predictor.recipe.rate} samples a second; what is said is heard within {stream.latency:.2f} seconds",
         file=sys.stderr,

@@ -83,6 +83,8 @@ def test_a_pause_ends_a_word() -> None:
     words = list(one.feed(torch.cat((sound_of("AB"), torch.zeros(3 * RATE)))))
     assert [word.text for word in words] == ["AB"]
     assert list(one.finish()) == []
+    hasty = stream(Ear(), pause=0.2)  # where the two are 0.4 seconds apart
+    assert [word.text for word in [*hasty.feed(sound_of("AB")), *hasty.finish()]] == ["A", "B"]
 
 
 def test_silence_says_nothing() -> None:
@@ -92,5 +94,5 @@ def test_silence_says_nothing() -> None:
 
 
 def test_seconds_that_cannot_be() -> None:
-    with pytest.raises(ValueError, match="chunk is more than 0 seconds, behind and ahead are 0 or more; got 0"):
+    with pytest.raises(ValueError, match="chunk is more than 0 seconds, behind, ahead and pause are 0 or more; got 0"):
         stream(Ear(), chunk=0.0)

@@ -9,8 +9,6 @@ from torch import Tensor
 from regard.models.tokens import BLANK
 from regard.tasks.speech.subtitles import Word
 
-_PAUSE = 0.6  # seconds of nothing that end a word
-
 Hear = Callable[[Float[Tensor, " samples"]], Float[Tensor, "positions vocabulary"]]
 Spell = Callable[[list[int]], str]
 Starts = Callable[[int], bool]
@@ -30,6 +28,7 @@ class Stream:
         rate: samples a second.
         position: samples of a position.
         chunk, behind, ahead: seconds.
+        pause: seconds of nothing that end a word, as the beginning of the next word does.
     """
 
     def __init__(
@@ -43,15 +42,18 @@ class Stream:
         chunk: float = 1.0,
         behind: float = 5.0,
         ahead: float = 0.5,
+        pause: float = 0.6,
     ) -> None:
-        if chunk <= 0.0 or min(behind, ahead) < 0.0:
+        if chunk <= 0.0 or min(behind, ahead, pause) < 0.0:
             raise ValueError(
-                f"chunk is more than 0 seconds, behind and ahead are 0 or more; got {chunk}, {behind} and {ahead}"
+                "chunk is more than 0 seconds, behind, ahead and pause are 0 or more; "
+                f"got {chunk}, {behind}, {ahead} and {pause}"
             )
         self._hear, self._spell, self._starts, self._rate, self._position = hear, spell, starts, rate, position
         self._chunk, self._behind, self._ahead = (
             max(least, round(seconds * rate / position)) for seconds, least in ((chunk, 1), (behind, 0), (ahead, 0))
         )
+        self._pause = pause * rate / position
         self._sound = torch.zeros(0)  # from position `_first` on
         self._first, self._done = 0, 0  # positions
         self._word: list[int] = []
@@ -97,7 +99,7 @@ class Stream:
             self._word.append(label)
         if label != BLANK:
             self._to = place + 1
-        elif (place - self._to) * self._position > _PAUSE * self._rate:
+        elif place - self._to > self._pause:
             yield from self._complete()
         self._last = label
 

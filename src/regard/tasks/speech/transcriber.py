@@ -61,7 +61,7 @@ class Transcriber:
             for path, outputs in zip(some, self._written(heard, options), strict=True):
                 yield [replace(output, name=Path(path).name) for output in outputs]
 
-    def stream(self, *, chunk: float = 1.0, behind: float = 5.0, ahead: float = 0.5) -> Stream:
+    def stream(self, *, chunk: float = 1.0, behind: float = 5.0, ahead: float = 0.5, pause: float = 0.6) -> Stream:
         """What writes down a sound that is still coming in; the arguments, in seconds, are those of `Stream`."""
         size = len(self.tokenizer)
         starts = [token.startswith(SPACE) for token in self.tokenizer.tokens(range(size))]
@@ -79,6 +79,7 @@ class Transcriber:
             chunk=chunk,
             behind=behind,
             ahead=ahead,
+            pause=pause,
         )
 
     def transcribe(self, recorded: Recorded, options: Greedy | Beam | Sampling | None = None) -> list[str]:
