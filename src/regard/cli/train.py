@@ -12,7 +12,7 @@ USAGE = f"""usage: regard train TASK --data DIR [--config RECIPE.yaml] [--run DI
 Tasks: {", ".join(TASKS)}. All options of a task: regard train TASK --help
 
   --data DIR     the folder with your files
-  --config FILE  a recipe: a YAML file of options; flags given beside it win
+  --config FILE  a recipe: a YAML file of options, or a run whose recipe to take; flags given beside it win
   --from hf:ID   begin with a pretrained model of transformers, by its name at the hub or hf:FOLDER; of pictures
                  --backbone hf:ID, a pretrained visual encoder
   --run DIR      where to put the run (default: runs/TASK, or the first of runs/TASK-2, -3, ... that is free)

@@ -12,6 +12,8 @@ import yaml
 
 R = TypeVar("R")
 
+HEAD = ("regard", "version", "task")  # what a run's config.yaml says before its recipe
+
 
 def parse_recipe(recipe: type[R], arguments: Sequence[str], *, config: Path | None = None, program: str = "") -> R:
     """The recipe that a YAML file and flags describe; flags win.
@@ -19,7 +21,7 @@ def parse_recipe(recipe: type[R], arguments: Sequence[str], *, config: Path | No
     Args:
         recipe: the dataclass.
         arguments: flags, `--model.dim 256` or `--model.dim=256`; `--help` prints all of them and leaves.
-        config: a YAML file of the same keys.
+        config: a YAML file of the same keys, or a run, whose recipe is taken.
         program: what the help calls the command.
 
     Raises:
@@ -83,12 +85,15 @@ def _nearest(word: str, known: Any, prefix: str = "") -> str:
 
 
 def _read_yaml(path: Path) -> Any:
+    path = path / "config.yaml" if path.is_dir() else path
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"there is no recipe {path}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
+    if isinstance(values, dict) and set(HEAD) <= values.keys():
+        return {key: value for key, value in values.items() if key not in HEAD}
     return {} if values is None else values
 
 

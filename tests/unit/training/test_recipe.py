@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.tasks.translation import Recipe as TranslationRecipe
+from regard.training import RunDirectory
 from regard.training.recipe import option_names, parse_recipe, recipe_of, recipe_values
 
 
@@ -77,6 +78,14 @@ def test_a_file_and_flags_that_win(written):
     assert parse_recipe(Cake, flags, config=config) == Cake(
         name="marble", eggs=7, oven=Oven(degrees=160.0, rack="lower")
     )
+
+
+def test_a_run_gives_its_recipe(tmp_path):
+    RunDirectory.create(tmp_path / "run", {"task": "baking", "name": "plum", "eggs": 5})
+    for config in (tmp_path / "run", tmp_path / "run" / "config.yaml"):
+        assert parse_recipe(Cake, ["--eggs", "6"], config=config).name == "plum"
+    with pytest.raises(ValueError, match=r"there is no recipe .*config\.yaml"):
+        parse_recipe(Cake, [], config=tmp_path)
 
 
 def test_an_empty_file_says_nothing(written):
