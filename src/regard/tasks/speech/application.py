@@ -11,6 +11,7 @@ from regard.tasks.speech.evaluation import find
 from regard.tasks.speech.pretrained import PretrainedTranscriber
 from regard.tasks.speech.recipe import Recipe
 from regard.tasks.speech.recognition import Recognition
+from regard.tasks.speech.spoken import spoken
 from regard.tasks.speech.transcriber import Transcriber, language_path
 from regard.training import RunDirectory, fit
 
@@ -45,7 +46,7 @@ def train(recipe: Recipe, path: str | Path) -> RunDirectory:
     def save(run: RunDirectory) -> None:
         tokenizers.save(run.tokenizer_path)
         if recipe.language:
-            texts = tokenizers.target.encode(recorded.texts())
+            texts = spoken(tokenizers.target, recorded.texts())
             NGram(texts, len(tokenizers.target), recipe.language).save(language_path(run))
 
     return begin(path, "speech", recipe, task, save, [*odd, *more])

@@ -17,6 +17,7 @@ from regard.nn.conformer import quarter
 from regard.ops.cross_entropy import linear_cross_entropy
 from regard.tasks.speech import metrics
 from regard.tasks.speech.recipe import Recipe
+from regard.tasks.speech.spoken import spoken
 
 _MEASURED = 500  # recordings from which the bands' means and spreads are taken
 
@@ -56,7 +57,7 @@ class Recognition:
         return SpeechBatches(
             lambda place: recorded.sound(place, self.recipe.rate),
             seconds,
-            self.tokenizers.target.encode(recorded.texts()),
+            spoken(self.tokenizers.target, recorded.texts()),
             front=self.recipe.front,
             augmentation=augmentation,
             batch=self.recipe.batch,
