@@ -37,8 +37,8 @@ class Keyed:
 def key(random: Random, *, words: int = 4) -> Keyed:
     """A transmission of so many words, or of a single character (0).
 
-    The speed is from 14 to 28 words a minute (a dit has 1.2 seconds over it), the pitch from 500 to 700 Hz. A hand has
-    its own ratio of dahs and gaps, and no two of its dits are the same; the band fades, and has noise 10 to 30 decibels
+    The speed is from 14 to 28 words a minute (a dit has 1.2 seconds over it), the pitch from 550 to 650 Hz. A hand has
+    its own ratio of dahs and gaps, and no two of its dits are the same; the band fades, and has noise 20 to 30 decibels
     below the tone.
     """
     text = " ".join(_word(random) for _ in range(words)) or random.choice(list(CODE))
@@ -86,11 +86,11 @@ def _heard(tones: list[tuple[float, float]], samples: int, random: Random) -> Fl
         own = clock[first:last]
         rising, falling = (own - start) / _EDGE, (end + _EDGE - own) / _EDGE
         level[first:last] = 0.5 - 0.5 * torch.cos(torch.pi * torch.minimum(rising, falling).clamp(0.0, 1.0))
-    pitch, drift = random.uniform(500.0, 700.0), random.uniform(-10.0, 10.0)
+    pitch, drift = random.uniform(550.0, 650.0), random.uniform(-10.0, 10.0)
     phase = 2.0 * torch.pi * (pitch * clock + 0.5 * drift * clock.square() / max(1.0, samples / RATE))
     depth, slow = random.uniform(0.0, 0.6), random.uniform(0.1, 0.7)
     fading = 1.0 - depth * (0.5 + 0.5 * torch.sin(2.0 * torch.pi * slow * clock + random.uniform(0.0, 6.3)))
     generator = torch.Generator().manual_seed(random.getrandbits(63))
-    noise = torch.randn(samples, generator=generator) * 10.0 ** (-random.uniform(10.0, 30.0) / 20.0) * 0.707
+    noise = torch.randn(samples, generator=generator) * 10.0 ** (-random.uniform(20.0, 30.0) / 20.0) * 0.707
     sound = level * fading * torch.sin(phase) + noise
     return 0.5 * sound / sound.abs().max()

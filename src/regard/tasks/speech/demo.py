@@ -17,7 +17,7 @@ from regard.training import TrainingOptions
 DESCRIPTION = "Morse code by many hands, through fading and noise, written down, with the second of each word"
 TITLE = "What was heard when"
 EXAMPLES = 1200
-EPOCHS = 18
+EPOCHS = 24
 SIZES = {"val": 40, "test": 60}
 _SHOWN = 3
 _LESSONS = (0, 0, 1, 2)  # words of a transmission to learn from, 0: a single character, as people begin
@@ -65,7 +65,7 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         longest=60.0,
         ctc=0.5,
         label_smoothing=0.05,
-        training=TrainingOptions(epochs=epochs, learning_rate=1e-3, warmup_steps=100, schedule="cosine", average=1),
+        training=TrainingOptions(epochs=epochs, learning_rate=1.5e-3, warmup_steps=200, schedule="cosine", average=1),
         decoding=Beam(width=4, length_penalty=0.0),
         decoding_ctc=0.5,
     )
