@@ -18,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -204,3 +204,14 @@ def chromium() -> str:
     path = find_browser()
     assert path is not None, 'a test that asks for `chromium` is marked @pytest.mark.requires("browser")'
     return path
+
+
+@pytest.fixture
+def quiet_transformers() -> Iterator[None]:
+    """Without the warnings of `transformers` about generation configs that it makes itself."""
+    from transformers import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    yield
+    logging.set_verbosity(level)

@@ -197,6 +197,7 @@ def needs(call: Call) -> frozenset[Feature]:
 def _pairs(call: Call) -> int:
     """How large the mask and the terms are as tensors: of one batch row, as most are the same for all."""
     place, lowered, terms = call.place, call.lowered_mask, call.score.terms()
+    # The length, since torch.compile cannot ask whether a tuple is empty.
     alike = lowered is not None and lowered.bounds is not None and lowered.bounds.shape[1] == 1 and len(terms) == 0
     return (1 if alike else place.heads) * place.queries * place.keys
 

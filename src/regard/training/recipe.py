@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import yaml
 
-R = TypeVar("R")
+from regard.training.run import RunDirectory
 
-HEAD = ("regard", "version", "task")  # what a run's config.yaml says before its recipe
+R = TypeVar("R")
 
 
 def parse_recipe(recipe: type[R], arguments: Sequence[str], *, config: Path | None = None, program: str = "") -> R:
@@ -85,15 +85,14 @@ def _nearest(word: str, known: Any, prefix: str = "") -> str:
 
 
 def _read_yaml(path: Path) -> Any:
-    path = path / "config.yaml" if path.is_dir() else path
+    if path.is_dir():
+        return {key: value for key, value in RunDirectory.open(path).read_config().items() if key != "task"}
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"there is no recipe {path}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from None
-    if isinstance(values, dict) and set(HEAD) <= values.keys():
-        return {key: value for key, value in values.items() if key not in HEAD}
     return {} if values is None else values
 
 

@@ -170,7 +170,7 @@ def test_bad_data_is_one_clear_error_and_leaves_nothing(regard, data, tmp_path, 
         (["--decoding.width=0"], "width=0: expected 1 or more"),
         (["--files.target=en"], "source and target are both 'en': name the two languages"),
         (["--config", "none.yaml"], "there is no recipe none.yaml"),
-        (["--config", "."], "there is no recipe config.yaml"),
+        (["--config", "."], ". is not a run directory: it has no config.yaml"),
     ],
 )
 def test_bad_options_are_one_clear_error_and_leave_nothing(regard, data, tmp_path, tiny, words, message, monkeypatch):

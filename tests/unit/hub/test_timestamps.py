@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
@@ -26,16 +25,10 @@ ALIGNMENT = [[2, 3], [1, 0], [2, 1]]
 
 
 # `transformers` hands a tensor to numpy, which is about to ask for it otherwise.
-pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Without the warnings of `transformers` about generation configs that it makes itself."""
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    yield
-    transformers.logging.set_verbosity(level)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+    pytest.mark.usefixtures("quiet_transformers"),
+]
 
 
 def whisper() -> Any:

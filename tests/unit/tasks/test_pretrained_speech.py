@@ -14,14 +14,7 @@ from regard.decoding import Beam, Greedy, Sampling
 from regard.tasks.speech import Recipe, load_pretrained, train
 from regard.tasks.speech.pretrained import _parts
 
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Without the warnings of `transformers` about generation configs that it makes itself."""
-    level = hf.logging.get_verbosity()
-    hf.logging.set_verbosity_error()
-    yield
-    hf.logging.set_verbosity(level)
+pytestmark = pytest.mark.usefixtures("quiet_transformers")
 
 
 @pytest.fixture

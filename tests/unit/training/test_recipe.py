@@ -82,9 +82,8 @@ def test_a_file_and_flags_that_win(written):
 
 def test_a_run_gives_its_recipe(tmp_path):
     RunDirectory.create(tmp_path / "run", {"task": "baking", "name": "plum", "eggs": 5})
-    for config in (tmp_path / "run", tmp_path / "run" / "config.yaml"):
-        assert parse_recipe(Cake, ["--eggs", "6"], config=config).name == "plum"
-    with pytest.raises(ValueError, match=r"there is no recipe .*config\.yaml"):
+    assert parse_recipe(Cake, ["--eggs", "6"], config=tmp_path / "run") == Cake(name="plum", eggs=6)
+    with pytest.raises(ValueError, match=r"is not a run directory: it has no config\.yaml"):
         parse_recipe(Cake, [], config=tmp_path)
 
 
