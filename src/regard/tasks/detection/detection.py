@@ -1,6 +1,5 @@
 """What the training engine needs of detection: a model, batches, a loss, a validation and samples."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -86,14 +85,11 @@ class Detection:
         return sheet(self._samples, self.classes, self.recipe.least)
 
 
-def things_of(batch: SceneBatch) -> list[Things]:
-    """The things of each picture, their boxes as shares of it."""
+def things_of(batch: SceneBatch) -> Things:
+    """The things of its pictures, their boxes as shares of the picture."""
     height, width = batch.pictures.shape[-2:]
     scale = torch.tensor((width, height, width, height), device=batch.pictures.device)
-    return [
-        Things(boxes=to_centred(boxes / scale), labels=labels)
-        for boxes, labels in zip(batch.boxes, batch.labels, strict=True)
-    ]
+    return Things.of([to_centred(boxes / scale) for boxes in batch.boxes], batch.labels)
 
 
 class DetectionLoss:
@@ -108,7 +104,7 @@ class DetectionLoss:
         self.model, self.helps = model, recipe.helps
         self.costs, self.weights = Costs(), Weights()
 
-    def __call__(self, pictures: Tensor, things: Sequence[Things]) -> Float[Tensor, ""]:
+    def __call__(self, pictures: Tensor, things: Things) -> Float[Tensor, ""]:
         """The loss of pictures with these things."""
         model, helps = self.model, self.helps
         maps, cells, vectors = model.read(pictures)
@@ -117,12 +113,12 @@ class DetectionLoss:
         sizes = [own.vectors.shape[1]]
         sizes += [more.vectors.shape[1]] if more else []
         sizes += [noise.real.shape[1]] if noise else []
-        count = max(1, sum(len(one) for one in things))
+        count = max(1, sum(things.counts))
         loss = torch.zeros((), device=pictures.device)
         if helps.cells:
-            chosen = assigned(cells, model.centres(maps, pictures), things)
-            loss = loss + helps.cells * of_cells(cells, things, chosen, self.weights)
-        repeated = [one.repeated(helps.repeats) for one in things]
+            pairs, counts = assigned(cells, model.centres(maps, pictures), things)
+            loss = loss + helps.cells * of_cells(cells, things, pairs, counts, self.weights)
+        repeated = things.repeated(helps.repeats)
         for found in model.refine(together(own, more, noise), maps):
             parts = parted(found, sizes)
             loss = loss + self._matched(parts.pop(0), things, count)
@@ -132,7 +128,7 @@ class DetectionLoss:
                 loss = loss + of_queries(parts.pop(0), things, noise.pairs, self.weights, max(1, noise.things))
         return loss
 
-    def _matched(self, found: Found, things: Sequence[Things], count: int) -> Float[Tensor, ""]:
+    def _matched(self, found: Found, things: Things, count: int) -> Float[Tensor, ""]:
         return of_queries(found, things, matched(found, things, self.costs), self.weights, count)
 
 

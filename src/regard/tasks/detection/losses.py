@@ -1,6 +1,5 @@
 """The losses of a detector: of the classes and of the boxes of what is responsible for things."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn import functional
 
 from regard.models.boxes import giou, iou, to_corners
 from regard.models.detector import Found
-from regard.tasks.detection.targets import Assigned, Places, Things
+from regard.tasks.detection.targets import Pairs, Things
 
 GAMMA = 1.5  # of the loss of classes
 
@@ -24,9 +23,7 @@ class Weights:
     overlap: float = 2.0
 
 
-def of_queries(
-    found: Found, things: Sequence[Things], pairs: Sequence[tuple[Places, Places]], weights: Weights, count: int
-) -> Float[Tensor, ""]:
+def of_queries(found: Found, things: Things, pairs: Pairs, weights: Weights, count: int) -> Float[Tensor, ""]:
     """The loss of queries of which some are responsible for things, for each of `count` things.
 
     The class of a responsible query is to be as sure as its box is right, that of all others to be sure of nothing.
@@ -34,27 +31,24 @@ def of_queries(
     quality = torch.zeros_like(found.logits, dtype=torch.float32)
     boxes, true = _paired(found, things, pairs)
     overlap = iou(to_corners(boxes.detach()), to_corners(true))[0]
-    row = torch.cat([torch.full_like(queries, number) for number, (queries, _) in enumerate(pairs)])
-    query = torch.cat([queries for queries, _ in pairs])
-    label = torch.cat([one.labels[places] for one, (_, places) in zip(things, pairs, strict=True)])
-    quality[row, query, label] = overlap
+    quality[pairs.pictures, pairs.queries, things.labels[pairs.pictures, pairs.things]] = overlap
     loss = weights.label * of_classes(found.logits, quality)
     loss = loss + weights.corners * (boxes - true).abs().sum()
     loss = loss + weights.overlap * (1.0 - giou(to_corners(boxes), to_corners(true))).sum()
     return loss / count
 
 
-def of_cells(cells: Found, things: Sequence[Things], chosen: Sequence[Assigned], weights: Weights) -> Float[Tensor, ""]:
-    """The loss of the cells, for each unit of weight of those that are responsible for things."""
+def of_cells(
+    cells: Found, things: Things, pairs: Pairs, counts: Float[Tensor, " pairs"], weights: Weights
+) -> Float[Tensor, ""]:
+    """The loss of the cells, of which each pair counts so much, for each unit of what is counted."""
     quality = torch.zeros_like(cells.logits, dtype=torch.float32)
-    for number, (one, true) in enumerate(zip(chosen, things, strict=True)):
-        quality[number, one.cells, true.labels[one.things]] = one.weights
-    boxes, true_boxes = _paired(cells, things, [(one.cells, one.things) for one in chosen])
-    counts = torch.cat([one.weights for one in chosen])
+    quality[pairs.pictures, pairs.queries, things.labels[pairs.pictures, pairs.things]] = counts
+    boxes, true = _paired(cells, things, pairs)
     total = counts.sum().clamp_min(1.0)
     loss = weights.label * of_classes(cells.logits, quality)
-    loss = loss + weights.corners * ((boxes - true_boxes).abs().sum(-1) * counts).sum()
-    loss = loss + weights.overlap * ((1.0 - giou(to_corners(boxes), to_corners(true_boxes))) * counts).sum()
+    loss = loss + weights.corners * ((boxes - true).abs().sum(-1) * counts).sum()
+    loss = loss + weights.overlap * ((1.0 - giou(to_corners(boxes), to_corners(true))) * counts).sum()
     return loss / total
 
 
@@ -69,10 +63,6 @@ def of_classes(logits: Tensor, quality: Tensor) -> Float[Tensor, ""]:
     return functional.binary_cross_entropy_with_logits(logits, quality**GAMMA, weight=weight, reduction="sum")
 
 
-def _paired(
-    found: Found, things: Sequence[Things], pairs: Sequence[tuple[Places, Places]]
-) -> tuple[Float[Tensor, "pairs 4"], Float[Tensor, "pairs 4"]]:
+def _paired(found: Found, things: Things, pairs: Pairs) -> tuple[Float[Tensor, "pairs 4"], Float[Tensor, "pairs 4"]]:
     """The boxes of responsible queries, and those of their things."""
-    own = torch.cat([boxes[queries] for boxes, (queries, _) in zip(found.boxes, pairs, strict=True)])
-    true = torch.cat([one.boxes[places] for one, (_, places) in zip(things, pairs, strict=True)])
-    return own.float(), true
+    return found.boxes[pairs.pictures, pairs.queries].float(), things.boxes[pairs.pictures, pairs.things]

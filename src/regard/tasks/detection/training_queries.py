@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regard.models.boxes import to_centred, to_corners
 from regard.models.detector import Detector, Found, Queries
-from regard.tasks.detection.targets import Places, Things
+from regard.tasks.detection.targets import Pairs, Things
 
 FLIP = 0.25  # share of the known things that are called by another name
 SHIFT = 0.4  # how far a side of a known thing's box moves, at most, as a share of half its size; of a false one more
@@ -31,49 +31,39 @@ class Denoising:
     """
 
     queries: Queries
-    pairs: list[tuple[Places, Places]]
+    pairs: Pairs
     sees: Bool[Tensor, "queries queries"]
     real: Bool[Tensor, "batch queries"]
     things: int
 
 
-def denoising(model: Detector, things: Sequence[Things], queries: int) -> Denoising | None:
+def denoising(model: Detector, things: Things, queries: int) -> Denoising | None:
     """As many groups as `queries` has place for, at least one; none of no queries, or where no picture has a thing.
 
     Noise is drawn from torch's own random stream.
     """
-    most = max(len(one) for one in things)
+    most = things.labels.shape[1]
     if not queries or not most:
         return None
     groups = max(1, queries // (2 * most))
-    device = things[0].boxes.device
-    batch, width = len(things), 2 * most
-    boxes = torch.full((batch, most, 4), 0.5, device=device)
-    labels = torch.zeros(batch, most, dtype=torch.long, device=device)
-    there = torch.zeros(batch, most, dtype=torch.bool, device=device)
-    for number, one in enumerate(things):
-        boxes[number, : len(one)], labels[number, : len(one)], there[number, : len(one)] = one.boxes, one.labels, True
+    device = things.boxes.device
     far = torch.arange(2, device=device).repeat_interleave(most).repeat(groups)  # near, far, near, far, ...
-    boxes, labels, real = (each.repeat(1, 2 * groups, *[1] * (each.ndim - 2)) for each in (boxes, labels, there))
+    boxes = things.boxes.repeat(1, 2 * groups, 1)
+    labels, real = things.labels.repeat(1, 2 * groups), things.there.repeat(1, 2 * groups)
     named = torch.randint_like(labels, model.classes)
     labels = torch.where(torch.rand(labels.shape, device=device) < FLIP, named, labels)
     half = (boxes[..., 2:] / 2.0).repeat(1, 1, 2)
     size = torch.rand(boxes.shape, device=device) + far[:, None]
     sign = torch.randint(0, 2, boxes.shape, device=device) * 2.0 - 1.0
     noisy = to_centred((to_corners(boxes) + SHIFT * size * sign * half).clamp(0.0, 1.0))
-    group = torch.arange(groups * width, device=device) // width
-    near = (far == 0).nonzero().flatten()
-    pairs = []
-    for one in things:
-        places = torch.arange(most, device=device).repeat(groups)
-        of_one = places < len(one)
-        pairs.append((near[of_one], places[of_one]))
+    pictures, near = (real & (far == 0)).nonzero(as_tuple=True)
+    group = torch.arange(len(far), device=device) // (2 * most)
     return Denoising(
         queries=Queries(vectors=model.names(labels), boxes=noisy),
-        pairs=pairs,
+        pairs=Pairs(pictures=pictures, queries=near, things=near % most),
         sees=group[:, None] == group[None],
         real=real,
-        things=groups * sum(len(one) for one in things),
+        things=groups * sum(things.counts),
     )
 
 
