@@ -28,6 +28,7 @@ COLOURS = {
     "black": (40, 40, 44),
 }
 SIZES = {"small": (0.12, 0.2), "middling": (0.2, 0.34), "large": (0.34, 0.55)}  # of the picture's side
+_LEAN = 0.3  # radians, at most: things stand upright, more or less, as they do in photographs
 _NOISE = 9.0  # of 255, the standard deviation at each pixel
 
 
@@ -39,7 +40,7 @@ class Thing:
         shape, colour, texture, size: their names.
         row, column: of its centre, in pixels.
         radius: from the centre to its farthest point, in pixels.
-        angle: by which it is turned, in radians.
+        angle: at which its first corner lies, in radians: -pi / 2 stands upright.
     """
 
     shape: str
@@ -118,7 +119,7 @@ def _thing(random: Random, side: int) -> Thing:
         row=random.uniform(0.08, 0.92) * side,
         column=random.uniform(0.08, 0.92) * side,
         radius=random.uniform(low, high) * side / 2.0,
-        angle=random.uniform(0.0, 2.0 * math.pi),
+        angle=random.uniform(-_LEAN, _LEAN) - math.pi / 2.0,
     )
 
 

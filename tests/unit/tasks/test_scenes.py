@@ -38,6 +38,15 @@ def test_every_kind_of_thing_occurs():
         assert len({getattr(thing, name) for thing in things}) == count
 
 
+def test_things_stand_upright():
+    """The first corner of a triangle and of a star is at the top, but for a lean."""
+    things = [thing for seed in range(150) for thing in draw(Random(seed), side=48).things]
+    pointed = [thing for thing in things if thing.shape in ("triangle", "star")]
+    assert len(pointed) > 20
+    for thing in pointed:
+        assert thing.row - thing.outline()[0][1] > 0.95 * thing.radius
+
+
 @pytest.mark.parametrize(
     ("shape", "share"),
     # The areas of the shapes as shares of the circle's around them.
