@@ -8,7 +8,8 @@ import torch
 from regard.models.boxes import iou, to_centred, to_corners
 from regard.models.detector import Detector, Found, Queries
 from regard.models.vision import Pyramid, VisualEncoder
-from regard.tasks.detection.losses import Weights, of_cells, of_classes, of_queries
+from regard.tasks.detection.losses import of_cells, of_classes, of_queries
+from regard.tasks.detection.recipe import Weights
 from regard.tasks.detection.targets import Costs, Pairs, Things, assigned, matched
 from regard.tasks.detection.training_queries import SHIFT, denoising, parted, together
 
@@ -144,10 +145,11 @@ def test_what_is_right_costs_least():
 
 
 def test_the_loss_of_classes_by_hand():
-    logits, quality = torch.tensor([0.3, -1.2]), torch.tensor([0.8, 0.0])
+    logits, quality = torch.tensor([[0.3, -1.2], [0.4, -0.5]]), torch.tensor([[0.8, 0.0], [0.0, 0.0]])
     p = logits.sigmoid()
     target = 0.8**1.5
-    expected = -(target * p[0].log() + (1 - target) * (1 - p[0]).log()) - p[1] ** 1.5 * (1 - p[1]).log()
+    responsible = -(target * p[0, 0].log() + (1 - target) * (1 - p[0, 0]).log()) - (1 - p[0, 1]).log()
+    expected = responsible - (p[1] ** 1.5 * (1 - p[1]).log()).sum()
     torch.testing.assert_close(of_classes(logits, quality), expected)
 
 

@@ -13,7 +13,7 @@ from regard.models.boxes import to_centred
 from regard.models.detector import Detector, Found, Queries
 from regard.tasks.detection import advice
 from regard.tasks.detection.finding import find_things, truth
-from regard.tasks.detection.losses import Weights, of_cells, of_queries
+from regard.tasks.detection.losses import of_cells, of_queries
 from regard.tasks.detection.metrics import Detected, Truth, average_precision
 from regard.tasks.detection.pictures import sheet
 from regard.tasks.detection.recipe import Recipe
@@ -102,7 +102,7 @@ class DetectionLoss:
 
     def __init__(self, model: Detector, recipe: Recipe) -> None:
         self.model, self.helps = model, recipe.helps
-        self.costs, self.weights = Costs(), Weights()
+        self.costs, self.weights = Costs(), recipe.loss
 
     def __call__(self, pictures: Tensor, things: Things) -> Float[Tensor, ""]:
         """The loss of pictures with these things."""

@@ -1,7 +1,5 @@
 """The losses of a detector: of the classes and of the boxes of what is responsible for things."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,18 +7,10 @@ from torch.nn import functional
 
 from regard.models.boxes import giou, iou, to_corners
 from regard.models.detector import Found
+from regard.tasks.detection.recipe import Weights
 from regard.tasks.detection.targets import Pairs, Things
 
 GAMMA = 1.5  # of the loss of classes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """How much each part of the loss counts (RT-DETR: Zhao et al. 2024)."""
-
-    label: float = 1.0
-    corners: float = 5.0
-    overlap: float = 2.0
 
 
 def of_queries(found: Found, things: Things, pairs: Pairs, weights: Weights, count: int) -> Float[Tensor, ""]:
@@ -53,13 +43,16 @@ def of_cells(
 
 
 def of_classes(logits: Tensor, quality: Tensor) -> Float[Tensor, ""]:
-    """Cross-entropy with `quality^gamma` where that is more than 0; elsewhere `p^gamma` of that with 0.
+    """Cross-entropy with `quality^gamma`, whole for all classes of what is responsible for something; `p^gamma` of it
+    for what is not.
 
-    The matchability-aware loss (DEIM: Huang et al. 2025): unlike the varifocal one it weighs no responsible query by
-    its quality, so that classes are learned while boxes are still bad.
+    Near the matchability-aware loss (DEIM: Huang et al. 2025): unlike the varifocal one it weighs no responsible query
+    by its quality, so that classes are learned while boxes are still bad. And here what a thing is not counts as much
+    as what it is: DEIM weighs that by `p^gamma` too, and with little data classes are then told apart late.
     """
     logits = logits.float()
-    weight = torch.where(quality > 0, 1.0, logits.detach().sigmoid() ** GAMMA)
+    responsible = (quality > 0).any(-1, keepdim=True)
+    weight = torch.where(responsible, 1.0, logits.detach().sigmoid() ** GAMMA)
     return functional.binary_cross_entropy_with_logits(logits, quality**GAMMA, weight=weight, reduction="sum")
 
 

@@ -82,6 +82,21 @@ class Helps:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weights:
+    """How much each part of the loss counts (RT-DETR: Zhao et al. 2024).
+
+    Args:
+        label: The classes; more where they are hard to tell apart.
+        corners: The sum of differences of a box's four numbers.
+        overlap: 1 - the generalised intersection over union.
+    """
+
+    label: float = 1.0
+    corners: float = 5.0
+    overlap: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A run of detection.
 
@@ -92,6 +107,7 @@ class Recipe:
             is not read (null: none).
         model: The model.
         helps: What training has beside one query for each thing.
+        loss: How much each part of the loss counts.
         augmentation: How pictures are changed anew in each epoch.
         size: Height and width that pictures are brought to, filled up with grey where they have another shape.
         batch: Pictures of a batch.
@@ -105,6 +121,7 @@ class Recipe:
     start: str | None = None
     model: Model = field(default_factory=Model)
     helps: Helps = field(default_factory=Helps)
+    loss: Weights = field(default_factory=Weights)
     augmentation: Augmentation = field(default_factory=lambda: Augmentation(smallest=0.6, largest=1.6, mosaic=0.5))
     size: list[int] = field(default_factory=lambda: [320, 320])
     batch: int = 8
