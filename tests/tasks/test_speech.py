@@ -16,7 +16,9 @@ from regard.decoding import Beam, Greedy
 from regard.explain import Look, page
 from regard.tasks.morse import RATE, key
 from regard.tasks.speech import Recipe, Transcriber, load, resume, train
+from regard.tasks.speech.application import read
 from regard.tasks.speech.recipe import Model
+from regard.tasks.speech.recognition import Recognition
 from regard.tasks.sub_words import SubWords
 from regard.training import RunDirectory, TrainingOptions
 from regard.training.checkpoint import load_checkpoint
@@ -170,7 +172,28 @@ def test_a_run_goes_on_where_it_stopped(folder, tmp_path):
     assert first.keys() == second.keys()
 
 
+def test_a_flat_start_is_for_the_first_epochs(folder):
+    def losses(recipe: Recipe) -> list[float]:
+        recorded, seconds, _ = read(recipe, "train")
+        tokenizers = recipe.sub_words.learn(recorded.texts(), [])
+        task = Recognition(recipe, tokenizers, recorded, seconds, recorded, seconds)
+        task.model.eval()
+        found, batch = [], next(iter(task.batches))
+        for epoch in range(3):
+            task.batches.set_epoch(epoch)
+            found.append(task.loss(batch).item())
+        return found
+
+    flat, plain = losses(tiny(folder, flat_start=2)), losses(tiny(folder))
+    assert flat[0] == flat[1] > plain[0], "one way is less likely than all"
+    assert flat[2] == plain[2]
+
+
 def test_what_cannot_be_is_said_before_training(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"step is in seconds, .* from 0\.001 to 0\.025; got 20"):
+        tiny(folder, step=20.0)
+    with pytest.raises(ValueError, match="flat_start is 0 epochs or more; got -1"):
+        tiny(folder, flat_start=-1)
     with pytest.raises(ValueError, match="with --ctc 1 the decoder learns nothing"):
         tiny(folder, ctc=1.0)
     with pytest.raises(ValueError, match="batch and longest are seconds, more than 0"):

@@ -49,6 +49,11 @@ class EpochBatches(ABC, Generic[B]):
     def making(self, epoch: int) -> Callable[[Sequence[int]], B]:
         """What makes a batch of some items, by their places, in an epoch; asked once an epoch."""
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the batch that was handed out last, counted from 0."""
+        return self._epoch
+
     def __len__(self) -> int:
         """The number of batches in an epoch, the same in every epoch."""
         return len(self._cuts)

@@ -198,6 +198,27 @@ def ctc_loss(
     return total / target_lengths.sum().clamp_min(1)
 
 
+def flat_start_loss(
+    labels: Float[Tensor, "batch length vocabulary"],
+    lengths: Int[Tensor, " batch"],
+    target: Int[Tensor, "batch target"],
+    target_lengths: Int[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """The same for one way alone: tokens spread evenly, each in the middle of its share of positions, BLANK between.
+
+    As hidden Markov models began, when nothing was known yet of where words are (the flat start; Young et al. 1994).
+    CTC begins by learning that most positions are BLANK, and is long in leaving that; half right is learned sooner.
+    """
+    count, place = target_lengths.unsqueeze(1), torch.arange(target.shape[1], device=target.device)
+    row, token = ((place < count) & (count <= lengths.unsqueeze(1))).nonzero(as_tuple=True)
+    at = ((token + 0.5) * lengths[row] / target_lengths[row]).long()
+    spread = torch.full(labels.shape[:2], BLANK, device=target.device)
+    spread[row, at] = target[row, token]
+    loss = functional.nll_loss(labels.transpose(1, 2), spread, reduction="none")
+    heard = ~beyond(lengths, labels.shape[1]).squeeze(-1) & (count <= lengths.unsqueeze(1))
+    return (loss * heard).sum() / target_lengths.sum().clamp_min(1)
+
+
 def beyond(lengths: Int[Tensor, " batch"], longest: int) -> Bool[Tensor, "batch {longest} 1"]:
     """Which positions lie behind the end of a sequence."""
     return (torch.arange(longest, device=lengths.device) >= lengths.unsqueeze(1)).unsqueeze(-1)

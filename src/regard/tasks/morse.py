@@ -35,13 +35,13 @@ class Keyed:
 
 
 def key(random: Random, *, words: int = 4) -> Keyed:
-    """A transmission of so many words, or of a single character (0).
+    """A transmission of so many words.
 
     The speed is from 14 to 28 words a minute (a dit has 1.2 seconds over it), the pitch from 550 to 650 Hz. A hand has
     its own ratio of dahs and gaps, and no two of its dits are the same; the band fades, and has noise 20 to 30 decibels
     below the tone.
     """
-    text = " ".join(_word(random) for _ in range(words)) or random.choice(list(CODE))
+    text = " ".join(_word(random) for _ in range(words))
     dit = 1.2 / random.uniform(14.0, 28.0)
     dah, inside, between, gap = (random.uniform(*span) for span in ((2.7, 3.5), (0.8, 1.2), (2.6, 3.6), (5.5, 9.0)))
     unsteady = random.uniform(0.02, 0.12)

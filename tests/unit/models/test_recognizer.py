@@ -11,7 +11,7 @@ from torch.nn import functional
 from regard.decoding import Beam, Greedy, search
 from regard.decoding.joint import Joint
 from regard.models.ngram import NGram
-from regard.models.recognizer import Kind, Listening, Recognizer, ctc_loss
+from regard.models.recognizer import Kind, Listening, Recognizer, ctc_loss, flat_start_loss
 from regard.models.speller import SpellingState
 from regard.models.tokens import BLANK, END, PAD, START, UNKNOWN
 from regard.models.transformer import Layers
@@ -46,6 +46,22 @@ def test_steps_are_teacher_forcing(kind: Kind) -> None:
     state = model.encode(features, FRAMES)
     for place in range(3):
         torch.testing.assert_close(model.step(target[:, place], state), expected[:, place], rtol=1e-4, atol=1e-4)
+
+
+def test_a_flat_start_spreads_tokens_evenly() -> None:
+    """By hand: of seven positions, three tokens have the second, the fourth and the sixth; one of ten has the sixth."""
+    labels = torch.randn(3, 10, 7).log_softmax(-1)
+    target, counts, lengths = torch.tensor([[4, 5, 4], [6, PAD, PAD], [4, 5, 6]]), (3, 1, 3), (7, 10, 2)
+    spread = [[BLANK, 4, BLANK, 5, BLANK, 4, BLANK], [BLANK] * 5 + [6] + [BLANK] * 4]
+    expected = -sum(labels[row, place, token] for row in range(2) for place, token in enumerate(spread[row]))
+    loss = flat_start_loss(labels, torch.tensor(lengths), target, torch.tensor(counts))
+    torch.testing.assert_close(loss, expected / 7)  # of seven tokens, the last three of which have no room
+
+
+def test_a_flat_start_is_one_way_of_those_of_ctc() -> None:
+    labels, lengths = torch.randn(2, 9, 7).log_softmax(-1), torch.tensor([9, 6])
+    target, counts = torch.tensor([[4, 5, 4], [6, 5, PAD]]), torch.tensor([3, 2])
+    assert flat_start_loss(labels, lengths, target, counts) > ctc_loss(labels, lengths, target, counts)
 
 
 def test_bands_are_brought_to_one_scale() -> None:

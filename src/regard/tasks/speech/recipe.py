@@ -45,8 +45,8 @@ class Model:
         decoder_layers: Blocks of the decoder; las has one layer (0: CTC alone).
         heads: Attention heads (conformer, transformer).
         feed_forward: Width inside the feed-forward layers (conformer, transformer).
-        kernel: Positions, of 40 ms, that the Conformer's convolution mixes; odd.
-        channels: Channels of the two convolutions before the blocks, which bring frames of 10 ms to positions.
+        kernel: Positions, of four frames, that the Conformer's convolution mixes; odd.
+        channels: Channels of the two convolutions before the blocks, which bring frames to positions.
         dropout: Probability of dropping a feature.
     """
 
@@ -93,11 +93,14 @@ class Recipe:
         sub_words: How text is cut; of few tokens, they are characters.
         rate: Samples a second; recordings of another rate are brought to it.
         bands: Bands of frequency that the model hears.
+        step: Seconds from one frame of 25 ms to the next, of which four make a position; longer where signs are slow.
         model: The model.
         augmentation: How recordings are changed anew in each epoch.
         batch: Seconds of sound in a batch, padding counted.
         longest: Seconds of the longest recording in training.
         ctc: Weight of CTC in the loss; the decoder's is 1 less it.
+        flat_start: Epochs in which tokens are taken to be spread evenly over their recording, before CTC finds out
+            where they are; one or two help where recordings are short (0: none).
         label_smoothing: Share of the probability that is spread over all tokens, in the decoder's loss.
         metric: What validation maximises: accuracy, 100 less the word error rate.
         training: Optimiser, schedule, time.
@@ -113,11 +116,13 @@ class Recipe:
     sub_words: SubWords = field(default_factory=lambda: SubWords(vocabulary=200))
     rate: int = 16_000
     bands: int = 80
+    step: float = 0.01
     model: Model = field(default_factory=Model)
     augmentation: SoundAugmentation = field(default_factory=SoundAugmentation)
     batch: float = 60.0
     longest: float = 30.0
     ctc: float = 0.3
+    flat_start: int = 0
     label_smoothing: float = 0.1
     metric: Literal["accuracy"] = "accuracy"
     training: TrainingOptions = field(default_factory=TrainingOptions)
@@ -136,10 +141,14 @@ class Recipe:
             raise ValueError(
                 f"language and decoding_language are 0 or more; got {self.language} and {self.decoding_language}"
             )
+        if not 0.001 <= self.step <= 0.025:
+            raise ValueError(f"step is in seconds, and frames last 0.025: from 0.001 to 0.025; got {self.step}")
+        if self.flat_start < 0:
+            raise ValueError(f"flat_start is 0 epochs or more; got {self.flat_start}")
         if self.longest <= 0 or self.batch <= 0:
             raise ValueError(f"batch and longest are seconds, more than 0; got {self.batch} and {self.longest}")
 
     @property
     def front(self) -> LogMel:
         """What makes features of sound."""
-        return LogMel(self.rate, self.bands)
+        return LogMel(self.rate, self.bands, step=self.step)

@@ -11,7 +11,7 @@ from regard.data.sound_augmentation import SoundAugmentation
 from regard.data.speech_batches import SpeechBatch, SpeechBatches
 from regard.data.tokenizer import Tokenizers
 from regard.decoding.ctc import ctc_greedy
-from regard.models.recognizer import ctc_loss
+from regard.models.recognizer import ctc_loss, flat_start_loss
 from regard.models.tokens import PAD
 from regard.nn.conformer import quarter
 from regard.ops.cross_entropy import linear_cross_entropy
@@ -65,8 +65,13 @@ class Recognition:
         )
 
     def loss(self, batch: SpeechBatch) -> Float[Tensor, ""]:
-        """`ctc L_ctc + (1 - ctc) L_attention`, each the mean over the tokens; the second label-smoothed."""
-        of_ctc, of_attention, _ = self._losses(batch, self.recipe.label_smoothing)
+        """`ctc L_ctc + (1 - ctc) L_attention`, each the mean over the tokens; the second label-smoothed.
+
+        In the first epochs, if there is a flat start, CTC's is the loss of that.
+        """
+        of_ctc, of_attention, labels = self._losses(batch, self.recipe.label_smoothing)
+        if self.batches.epoch < self.recipe.flat_start:
+            of_ctc = flat_start_loss(labels, quarter(batch.frames), batch.target_in[:, 1:], batch.lengths)
         if of_attention is None:
             return of_ctc
         return self.recipe.ctc * of_ctc + (1.0 - self.recipe.ctc) * of_attention
