@@ -66,7 +66,3 @@ def _told(error: Exception) -> str:
         extra = "hub" if error.name in HUB else "tasks"
         return f"this needs {error.name}, which is not installed: pip install 'regard[{extra}]'"
     return " ".join(str(error).splitlines())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ import pytest
 from regard import __version__
 from regard.cli.main import VERBS, main
 
-COMMAND = (sys.executable, "-m", "regard.cli.main")
+COMMAND = (sys.executable, "-m", "regard")
 
 
 @pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])

@@ -1,7 +1,7 @@
 """Captioning pictures with a trained model, and looking at what each word attended to."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,31 +22,11 @@ from regard.tasks.captioning import metrics
 from regard.tasks.captioning.recipe import Recipe
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.pretrained import reopen_backbone
+from regard.tasks.said import Said
 from regard.training import RunDirectory
 
 _TOGETHER = 16  # pictures that are captioned at a time
 _PICTURE, _CAPTION, _SO_FAR = "picture", "caption", "so far"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Output:
-    """One caption, and how likely the model finds it."""
-
-    name: str
-    text: str
-    hypothesis: Hypothesis
-
-    def __str__(self) -> str:
-        return f"{self.name}   {self.text}"
-
-    @property
-    def ranked(self) -> str:
-        """The caption behind its score, to stand among others."""
-        return f"{self.name}   {self.hypothesis.score:8.3f}  {self.text}"
-
-    def record(self) -> dict[str, object]:
-        """The same for programs."""
-        return {"text": self.text, "score": self.hypothesis.score}
 
 
 class PictureCaptioner:
@@ -55,7 +35,7 @@ class PictureCaptioner:
     def __init__(self, model: Captioner | ShowAttendTell, tokenizers: Tokenizers, recipe: Recipe) -> None:
         self.model, self.tokenizer, self.recipe = model.eval(), tokenizers.target, recipe
 
-    def predict(self, files: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> Iterator[list[Output]]:
+    def predict(self, files: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> Iterator[list[Said]]:
         """What is said of each picture, best first, by `options` or as the recipe says.
 
         Raises:
@@ -67,7 +47,7 @@ class PictureCaptioner:
             pictures = [self._fitted(to_tensor(read_picture(path))) for path in some]
             for path, hypotheses in zip(some, self._search(torch.stack(pictures), options), strict=True):
                 yield [
-                    Output(name=Path(path).name, text=self.tokenizer.decode(one.tokens), hypothesis=one)
+                    Said(name=Path(path).name, text=self.tokenizer.decode(one.tokens), hypothesis=one)
                     for one in hypotheses
                 ]
 
