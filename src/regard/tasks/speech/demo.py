@@ -66,7 +66,10 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         ctc=0.5,
         flat_start=1,
         label_smoothing=0.05,
-        training=TrainingOptions(epochs=epochs, learning_rate=3e-3, warmup_steps=100, validate_every=2, average=1),
+        # One thread: two spend more on waiting for each other than they save, in a model so small.
+        training=TrainingOptions(
+            epochs=epochs, learning_rate=3e-3, warmup_steps=100, validate_every=2, average=1, threads=1
+        ),
         decoding=Beam(width=4, length_penalty=0.0),
         decoding_ctc=0.5,
     )
