@@ -210,12 +210,13 @@ def flat_start_loss(
     CTC begins by learning that most positions are BLANK, and is long in leaving that; half right is learned sooner.
     """
     count, place = target_lengths.unsqueeze(1), torch.arange(target.shape[1], device=target.device)
-    row, token = ((place < count) & (count <= lengths.unsqueeze(1))).nonzero(as_tuple=True)
+    fits = count <= lengths.unsqueeze(1)
+    row, token = ((place < count) & fits).nonzero(as_tuple=True)
     at = ((token + 0.5) * lengths[row] / target_lengths[row]).long()
     spread = torch.full(labels.shape[:2], BLANK, device=target.device)
     spread[row, at] = target[row, token]
     loss = functional.nll_loss(labels.transpose(1, 2), spread, reduction="none")
-    heard = ~beyond(lengths, labels.shape[1]).squeeze(-1) & (count <= lengths.unsqueeze(1))
+    heard = ~beyond(lengths, labels.shape[1]).squeeze(-1) & fits
     return (loss * heard).sum() / target_lengths.sum().clamp_min(1)
 
 

@@ -66,7 +66,7 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
             heads=4,
             queries=16,
         ),
-        helps=Helps(denoising=0, more=0),  # which pay in longer runs
+        helps=Helps(denoising=0, more=0),  # which did not pay in so short a run
         loss=Weights(label=4.0),
         augmentation=Augmentation(smallest=0.8, largest=1.3, colour=0.2),
         size=[96, 96],

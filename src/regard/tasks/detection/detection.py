@@ -118,7 +118,7 @@ class DetectionLoss:
         if helps.cells:
             pairs, counts = assigned(cells, model.centres(maps, pictures), things)
             loss = loss + helps.cells * of_cells(cells, things, pairs, counts, self.weights)
-        repeated = things.repeated(helps.repeats)
+        repeated = things.repeated(helps.repeats) if more else things
         for found in model.refine(together(own, more, noise), maps):
             parts = parted(found, sizes)
             loss = loss + self._matched(parts.pop(0), things, count)

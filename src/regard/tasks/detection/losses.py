@@ -48,7 +48,7 @@ def of_classes(logits: Tensor, quality: Tensor) -> Float[Tensor, ""]:
 
     Near the matchability-aware loss (DEIM: Huang et al. 2025): unlike the varifocal one it weighs no responsible query
     by its quality, so that classes are learned while boxes are still bad. And here what a thing is not counts as much
-    as what it is: DEIM weighs that by `p^gamma` too, and with little data classes are then told apart late.
+    as what it is, where DEIM weighs that by `p^gamma` too, next to nothing while nothing is believed yet.
     """
     logits = logits.float()
     responsible = (quality > 0).any(-1, keepdim=True)

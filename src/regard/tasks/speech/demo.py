@@ -66,7 +66,7 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         ctc=0.5,
         flat_start=1,
         label_smoothing=0.05,
-        # One thread: two spend more on waiting for each other than they save, in a model so small.
+        # Two threads are no faster in a model so small, and wait for each other where cores are busy.
         training=TrainingOptions(
             epochs=epochs, learning_rate=3e-3, warmup_steps=100, validate_every=2, average=1, threads=1
         ),

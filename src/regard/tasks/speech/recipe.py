@@ -100,7 +100,7 @@ class Recipe:
         longest: Seconds of the longest recording in training.
         ctc: Weight of CTC in the loss; the decoder's is 1 less it.
         flat_start: Epochs in which tokens are taken to be spread evenly over their recording, before CTC finds out
-            where they are; one or two help where recordings are short (0: none).
+            where they are; one helps where recordings are short (0: none).
         label_smoothing: Share of the probability that is spread over all tokens, in the decoder's loss.
         metric: What validation maximises: accuracy, 100 less the word error rate.
         training: Optimiser, schedule, time.
