@@ -14,7 +14,7 @@ from regard.data.augmentation import Augmentation
 from regard.data.boxed import survey_boxes
 from regard.data.pictures import read_picture, to_png
 from regard.explain import Look, page
-from regard.tasks.detection import PictureDetector, Recipe, load, resume, train
+from regard.tasks.detection import PictureDetector, Recipe, advice, load, resume, train
 from regard.tasks.detection.advice import of_data, of_run
 from regard.tasks.detection.metrics import Detected, Truth
 from regard.tasks.detection.picture_detector import find
@@ -150,7 +150,8 @@ def test_a_run_that_was_stopped_goes_on(folder, tmp_path):
     assert (whole.path / "samples" / "epoch-004.png").exists()
 
 
-def test_a_run_that_does_not_learn_says_why(folder, tmp_path, capsys):
+def test_a_run_that_does_not_learn_says_why(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(advice, "EARLY", 101.0)  # whatever it finds is too little: by chance it finds something
     recipe = tiny(folder)
     training = replace(recipe.training, epochs=3, validate_every=1, learning_rate=1e-9)
     with quick():
@@ -158,6 +159,14 @@ def test_a_run_that_does_not_learn_says_why(folder, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "epoch 3: has not learned yet: " in said
     assert "epoch 2: has not learned yet: " not in said
+
+
+def test_a_run_that_learns_is_not_warned_of(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(advice, "EARLY", 0.0)
+    recipe = tiny(folder)
+    with quick():
+        train(replace(recipe, training=replace(recipe.training, epochs=3, validate_every=1)), tmp_path / "run")
+    assert "has not learned" not in capsys.readouterr().err
 
 
 BOXES = torch.tensor([[10.0, 30.0, 30.0, 90.0], [50.0, 20.0, 80.0, 40.0]])
