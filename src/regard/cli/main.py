@@ -12,10 +12,12 @@ VERBS = {
     "evaluate": "measure a trained model by its field's metrics",
     "predict": "run a trained model on arguments, a file or standard input",
     "look": "write a page of what the model attended to",
+    "serve": "serve trained models over HTTP, with a web page to use them on",
     "demo": "train, evaluate and look at a small model, in a few minutes",
     "doctor": "say what this machine and this installation can do",
 }
 
+SERVE = ("fastapi", "multipart", "prometheus_client", "python_multipart", "uvicorn")  # of the extra "serve"
 HUB = ("transformers", "huggingface_hub", "PIL", "soundfile", "soxr")  # libraries of the extra "hub"
 HELP = f"""usage: regard VERB ...
 
@@ -63,6 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        extra = "hub" if error.name in HUB else "tasks"
+        extra = "hub" if error.name in HUB else "serve" if error.name in SERVE else "tasks"
         return f"this needs {error.name}, which is not installed: pip install 'regard[{extra}]'"
     return " ".join(str(error).splitlines())

@@ -15,24 +15,32 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def open_predictor(options: argparse.Namespace) -> tuple[Any, Path]:
-    """What predicts, and the folder where its pictures go.
+    """What predicts, and the folder where its pictures go."""
+    _, predictor, folder = open_model(options.model, options.task)
+    return predictor, folder
+
+
+def open_model(model: str, name: str | None) -> tuple[str, Any, Path]:
+    """The task of a model, what predicts, and the folder where its pictures go.
+
+    Args:
+        model: a run directory, hf:ID or hf:FOLDER.
+        name: of the task, for a model of transformers.
 
     Raises:
         ValueError: a pretrained model without its task, or a run with one.
     """
-    if options.model.startswith(HUB):
-        if options.task is None:
-            raise ValueError(f"{options.model} may do several tasks: add --task, one of {', '.join(TASKS)}")
-        application = task(options.task)
+    if model.startswith(HUB):
+        if name is None:
+            raise ValueError(f"{model} may do several tasks: add --task, one of {', '.join(TASKS)}")
+        application = task(name)
         if not hasattr(application, "load_pretrained"):
             raise ValueError(
-                f"{options.task} runs no pretrained model as it is; begin with its encoder: "
-                f"regard train {options.task} --backbone {options.model} --data DIR"
+                f"{name} runs no pretrained model as it is; begin with its encoder: "
+                f"regard train {name} --backbone {model} --data DIR"
             )
-        return application.load_pretrained(options.model), Path()
-    if options.task is not None:
-        raise ValueError(
-            f"--task is for models of transformers, hf:ID; {options.model} is a run directory, which knows"
-        )
-    application, directory = open_run(options.model)
-    return application.load(directory), directory.path
+        return name, application.load_pretrained(model), Path()
+    if name is not None:
+        raise ValueError(f"--task is for models of transformers, hf:ID; {model} is a run directory, which knows")
+    application, directory = open_run(model)
+    return str(directory.read_config()["task"]), application.load(directory), directory.path

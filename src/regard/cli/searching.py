@@ -1,12 +1,11 @@
 """Flags that choose how to search, shared by the commands that decode."""
 
 import argparse
-from dataclasses import fields, replace
 from typing import Any
 
 from regard.decoding import Beam, Greedy, Sampling
+from regard.decoding.choosing import KINDS, chosen, misplaced
 
-_KINDS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
 _FLAGS = {
     "width": (int, "beam: outputs kept at every step"),
     "length_penalty": (float, "beam: 0 favours short outputs, 1 ranks by the mean over tokens"),
@@ -27,7 +26,7 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "search", "of models that write: how to search; what is not given is as in the model's recipe"
     )
-    group.add_argument("--search", choices=list(_KINDS), help="default: beam")
+    group.add_argument("--search", choices=list(KINDS), help="default: beam")
     for name, (kind, text) in _FLAGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, dest=name, help=text)
 
@@ -51,18 +50,9 @@ def search_options(arguments: argparse.Namespace, recipe: Any) -> dict[str, Gree
 
 
 def _options(arguments: argparse.Namespace, recipe: Beam) -> Greedy | Beam | Sampling:
-    arguments.search = arguments.search or "beam"
-    kind = _KINDS[arguments.search]
-    known = {field.name for field in fields(kind)}
+    kind = arguments.search or "beam"
     given = {name: getattr(arguments, name) for name in _FLAGS if getattr(arguments, name) is not None}
-    for name in given:
-        if name not in known:
-            owner = next(other for other, one in _KINDS.items() if name in {field.name for field in fields(one)})
-            raise ValueError(
-                f"--{name.replace('_', '-')} does nothing in {arguments.search} search; add --search {owner}"
-            )
-    if kind is Beam:
-        wide_enough = max(recipe.width, given.get("n_best", 1))
-        return replace(recipe, **{"width": wide_enough, **given})
-    shared = {field.name: getattr(recipe, field.name) for field in fields(kind) if hasattr(recipe, field.name)}
-    return kind(**{**shared, **given})
+    if found := misplaced(kind, given):
+        name, owner = found
+        raise ValueError(f"--{name.replace('_', '-')} does nothing in {kind} search; add --search {owner}")
+    return chosen(kind, given, recipe)

@@ -6,3 +6,4 @@ from .options import Sampling as Sampling
 from .result import Hypothesis as Hypothesis
 from .result import attention_of as attention_of
 from .search import search as search
+from .step import Progress as Progress

@@ -12,12 +12,16 @@ from regard.models.tokens import END, START
 from .constraints import constrain, require_possible
 from .options import Beam
 from .result import Hypothesis
-from .step import next_scores
+from .step import Progress, next_scores
 from .trace import Trace
 
 
 def beam_search(
-    model: Searchable, state: State, max_lengths: Int[Tensor, " sentences"], options: Beam
+    model: Searchable,
+    state: State,
+    max_lengths: Int[Tensor, " sentences"],
+    options: Beam,
+    progress: Progress | None = None,
 ) -> list[list[Hypothesis]]:
     """The `n_best` hypotheses of each sentence that a beam finds, best first.
 
@@ -38,6 +42,7 @@ def beam_search(
         state: is used up.
         max_lengths: the most tokens of each sentence, END counted.
         options: width, length penalty, and the constraints that hold.
+        progress: is told of the best beam of each sentence.
     """
     width, alpha, device = options.width, options.length_penalty, max_lengths.device
     trace = Trace(len(max_lengths))
@@ -88,6 +93,8 @@ def beam_search(
             state.select(parents)
         tokens, history = emitted, torch.cat([history[parents], emitted[:, None]], dim=1)
         sentence, finished, champions, totals = sentence[kept], finished[kept], champions[kept], totals[kept]
+        if progress is not None:
+            progress(sentence.tolist(), history[:: totals.shape[1]].tolist())
     return trace.hypotheses(options.n_best)
 
 

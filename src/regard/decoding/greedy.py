@@ -12,15 +12,19 @@ from regard.models.tokens import END, START
 from .constraints import constrain, require_possible
 from .options import Greedy, Limits
 from .result import Hypothesis
-from .step import next_scores
+from .step import Progress, next_scores
 from .trace import Trace
 
 
 def greedy_search(
-    model: Searchable, state: State, max_lengths: Int[Tensor, " sentences"], options: Greedy
+    model: Searchable,
+    state: State,
+    max_lengths: Int[Tensor, " sentences"],
+    options: Greedy,
+    progress: Progress | None = None,
 ) -> list[list[Hypothesis]]:
     """The likeliest token of every step; one hypothesis a sentence. Ties go to the lower token."""
-    return follow(model, state, max_lengths, options, choose=lambda allowed: allowed.argmax(-1))
+    return follow(model, state, max_lengths, options, choose=lambda allowed: allowed.argmax(-1), progress=progress)
 
 
 def follow(
@@ -31,6 +35,7 @@ def follow(
     *,
     choose: Callable[[Tensor], Tensor],
     copies: int = 1,
+    progress: Progress | None = None,
 ) -> list[list[Hypothesis]]:
     """Let every row emit what `choose` takes, until that is END or the row has its greatest length.
 
@@ -42,6 +47,7 @@ def follow(
         choose: from the log-probabilities (rows, vocabulary) of the next token, -inf where it is forbidden,
             to the tokens (rows,) that are emitted.
         copies: rows, thus hypotheses, a sentence.
+        progress: is told of the first row of each sentence.
     """
     trace = Trace(len(max_lengths))
     device = max_lengths.device
@@ -68,4 +74,9 @@ def follow(
         if 0 < len(kept) < len(gone):
             state.select(kept)
         sentence, totals, history = sentence[kept], totals[kept], history[kept]
+        if progress is not None:
+            first: dict[int, list[int]] = {}
+            for number, so_far in zip(sentence.tolist(), history.tolist(), strict=True):
+                first.setdefault(number, so_far)
+            progress(list(first), list(first.values()))
     return trace.hypotheses(copies)

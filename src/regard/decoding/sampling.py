@@ -11,10 +11,15 @@ from regard.models.seq2seq import Searchable, State
 from .greedy import follow
 from .options import Sampling
 from .result import Hypothesis
+from .step import Progress
 
 
 def sample(
-    model: Searchable, state: State, max_lengths: Int[Tensor, " sentences"], options: Sampling
+    model: Searchable,
+    state: State,
+    max_lengths: Int[Tensor, " sentences"],
+    options: Sampling,
+    progress: Progress | None = None,
 ) -> list[list[Hypothesis]]:
     """`options.samples` independent hypotheses a sentence; the likeliest first."""
     generator = torch.Generator(device=max_lengths.device).manual_seed(options.seed)
@@ -23,7 +28,7 @@ def sample(
         probabilities = truncate(allowed, options).softmax(-1)
         return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
-    return follow(model, state, max_lengths, options, choose=draw, copies=options.samples)
+    return follow(model, state, max_lengths, options, choose=draw, copies=options.samples, progress=progress)
 
 
 def truncate(logits: Float[Tensor, "rows vocabulary"], options: Sampling) -> Float[Tensor, "rows vocabulary"]:

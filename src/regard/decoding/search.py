@@ -15,6 +15,7 @@ from .greedy import greedy_search
 from .options import Beam, Greedy, Sampling
 from .result import Hypothesis
 from .sampling import sample
+from .step import Progress
 
 
 def search(
@@ -22,6 +23,7 @@ def search(
     source: Shaped[Tensor, "batch *source"],
     source_lengths: Int[Tensor, " batch"],
     options: Greedy | Beam | Sampling,
+    progress: Progress | None = None,
 ) -> list[list[Hypothesis]]:
     """Search the likely outputs of each sentence of a batch.
 
@@ -38,6 +40,8 @@ def search(
         source: int64 tokens, padded with PAD on the right; or what else the model's `encode` takes, such as pictures.
         source_lengths: how many tokens of each row are not padding, at least 1.
         options: the kind of search, and its limits.
+        progress: called after each step with the sentences that are not done, and the tokens so far of the likeliest
+            unfinished output of each: of a beam, another output may win in the end. What it raises ends the search.
 
     Returns:
         One list a sentence, in the order of `source`, best first: 1 (`Greedy`), `n_best` (`Beam`: fewer if
@@ -69,11 +73,11 @@ def search(
         lengths = max_lengths(source_lengths, options).to(source.device)
         match options:
             case Greedy():
-                return greedy_search(model, state, lengths, options)
+                return greedy_search(model, state, lengths, options, progress)
             case Beam():
-                return beam_search(model, state, lengths, options)
+                return beam_search(model, state, lengths, options, progress)
             case Sampling():
-                return sample(model, state, lengths, options)
+                return sample(model, state, lengths, options, progress)
 
 
 @contextmanager

@@ -102,6 +102,23 @@ class Layer:
         found.scatter_(-1, keys.where(keys >= 0, found.shape[-1] - 1), self.topk.weights[:, query])
         return (found.mean(0) if head is None else found[self.checked(head)])[:-1]
 
+    def record(self, strongest: int) -> dict[str, object]:
+        """The same for programs: of each head `[key, weight]` pairs of each query, the strongest first."""
+        heads = []
+        for head in range(self.heads):
+            pairs = zip(*(of[head, :, :strongest].tolist() for of in (self.topk.keys, self.topk.weights)), strict=True)
+            heads.append(
+                {
+                    "strongest": [
+                        [[key, round(weight, 6)] for key, weight in zip(keys, weights, strict=True) if key >= 0]
+                        for keys, weights in pairs
+                    ],
+                    "entropy": [round(value, 5) for value in self.entropy[head].tolist()],
+                    "received": [round(value, 5) for value in self.received[head].tolist()],
+                }
+            )
+        return {"name": self.name, "queries": self.queries, "keys": self.keys, "heads": heads}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Look:
@@ -160,6 +177,17 @@ class Look:
         if not found:
             raise ValueError(f"there is no layer {name!r}; there is {', '.join(layer.name for layer in self.layers)}")
         return found[0]
+
+    def record(self, *, strongest: int = 8) -> dict[str, object]:
+        """The same for programs: pieces by name of their side, and of every head the strongest keys of each query, the
+        entropy of each query in nats, and the weight that each key received.
+        """
+        return {
+            "title": self.title,
+            "score": self.score,
+            "sides": {side.name: [piece.text for piece in side.pieces] for side in self.sides},
+            "layers": [layer.record(strongest) for layer in self.layers],
+        }
 
     @classmethod
     def of(

@@ -53,9 +53,8 @@ def page(looks: Sequence[Look], *, title: str) -> str:
     """
     if not looks:
         raise ValueError("a page needs one look or more, but the list is empty")
-    style = _resource("page.css")
-    script = "\n".join(['"use strict";', "(() => {", *map(_resource, SCRIPTS), "})();", ""])
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
+    script, style = script_and_style()
+    policy = f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}"
     if any(side.grid for look in looks for side in look.sides):
         policy += "; img-src data:"
     if any(side.grid and side.grid.sound for look in looks for side in look.sides):
@@ -82,6 +81,11 @@ def page(looks: Sequence[Look], *, title: str) -> str:
     )
 
 
+def script_and_style() -> tuple[str, str]:
+    """What stands in every page's script and style elements: a policy around a page has to know their hashes."""
+    return "\n".join(['"use strict";', "(() => {", *map(_resource, SCRIPTS), "})();", ""]), _resource("page.css")
+
+
 def _fixed(looks: Sequence[Look], parts: Sequence[str]) -> int:
     """The bytes of what a page has beside numbers: these parts, less what is seen and heard, and the pieces as data."""
     sides = [side for look in looks for side in look.sides]
@@ -102,5 +106,6 @@ def _resource(name: str) -> str:
     return files("regard.explain").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _hash(content: str) -> str:
+def digest(content: str) -> str:
+    """What a content security policy calls a script or style by."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

@@ -5,9 +5,9 @@ A task's package has `Recipe` (a frozen dataclass with `data` and `training`), a
 offers `predict(texts)`, a list of outputs for each text (`str(output)` is a line for people, `output.record()` the same
 for programs), `evaluate(data, split)`, an :class:`regard.tasks.evaluation.Evaluation`, and `look(text)`. A task that
 writes has `decoding` in its recipe; its `predict` and `evaluate` take other `options` of search, and its outputs have a
-line `ranked`. A task that reads pictures or sounds is given their files for texts, and its outputs have `files()`, what
-is to be written, by the endings of names (`draws` says so; `writes`, that it is where a folder is named). The module
-`demo` has what `regard demo TASK` needs.
+line `ranked`. `reads` says what an input is: "texts", or the files of "pictures" or "sounds". Outputs of what draws
+have `files()`, what is to be written, by the endings of names (`draws` says so; `writes`, that it is where a folder is
+named). The module `demo` has what `regard demo TASK` needs.
 """
 
 from importlib import import_module

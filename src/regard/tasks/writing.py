@@ -13,7 +13,7 @@ from regard.attention import Weights, watch
 from regard.data.batches import Batch, Sides, SourceBatch, TokenBatches, length_batches
 from regard.data.parallel import ParallelText
 from regard.data.tokenizer import Tokenizers
-from regard.decoding import Beam, Greedy, Hypothesis, Sampling, search
+from regard.decoding import Beam, Greedy, Hypothesis, Progress, Sampling, search
 from regard.explain.look import Look, Side, of_weights, records
 from regard.explain.pieces import Piece, read
 from regard.models.recurrent import RecurrentSeq2Seq
@@ -51,24 +51,45 @@ class Output:
 class Writer:
     """A trained model with its tokenizers; reads weights and plain text files, executes nothing, needs no engine."""
 
+    reads = "texts"
+
     def __init__(self, model: Any, tokenizers: Tokenizers, recipe: Any) -> None:
         self.model, self.tokenizers, self.recipe = model.eval(), tokenizers, recipe
 
-    def predict(self, texts: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> list[list[Output]]:
-        """What is written for each text, best first, by `options` or as the recipe says."""
+    def predict(
+        self,
+        texts: Sequence[str],
+        options: Greedy | Beam | Sampling | None = None,
+        *,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> list[list[Output]]:
+        """What is written for each text, best first, by `options` or as the recipe says.
+
+        `progress` is told while it is written: the number of the text, and the likeliest output so far.
+        """
         options = self.recipe.decoding if options is None else options
         sources = self.tokenizers.source.encode(texts)
         outputs: list[list[Output]] = [[] for _ in texts]
         device = self.model.output_weight.device
         for batch in length_batches(sources, tokens=_BATCH_TOKENS):
             batch = batch.to(device)
-            found = search(self.model, batch.source, batch.source_lengths, options)
+            told = None if progress is None else self._told(batch.rows, progress)
+            found = search(self.model, batch.source, batch.source_lengths, options, told)
             for row, hypotheses in zip(batch.rows, found, strict=True):
                 outputs[row] = [
                     Output(text=self.tokenizers.target.decode(hypothesis.tokens), hypothesis=hypothesis)
                     for hypothesis in hypotheses
                 ]
         return outputs
+
+    def _told(self, rows: Sequence[int], progress: Callable[[int, str], None]) -> Progress:
+        """What a search is given, so that `progress` hears of texts and not of tokens."""
+
+        def told(sentences: list[int], tokens: list[list[int]]) -> None:
+            for sentence, so_far in zip(sentences, tokens, strict=True):
+                progress(rows[sentence], self.tokenizers.target.decode(so_far))
+
+        return told
 
     def look(self, text: str) -> Look:
         """Write for `text`, and look at what every layer attended to while it was read and the output written.

@@ -125,3 +125,37 @@ def test_lengths_that_do_not_fit_are_refused(toy: Callable, sources: Callable, l
     words = rf"source_lengths go from {min(lengths)} to {max(lengths)}.* width of source, 5; leave empty"
     with pytest.raises(ValueError, match=words):
         search(toy(), source, torch.tensor(lengths), Greedy())
+
+
+@pytest.mark.parametrize("options", [Greedy(max_length=11), Beam(width=1, max_length=11)])
+def test_progress_tells_of_every_step(toy: Callable, sources: Callable, options: Options) -> None:
+    """Of a search without alternatives, what is told is the beginning of what comes out, a token longer each time."""
+    told: dict[int, list[list[int]]] = {}
+
+    def progress(sentences: list[int], tokens: list[list[int]]) -> None:
+        for sentence, so_far in zip(sentences, tokens, strict=True):
+            told.setdefault(sentence, []).append(so_far)
+
+    found = search(toy(), *sources(5, 1, 7, 3), options, progress)
+    for sentence, [one] in enumerate(found):
+        last = len(one.tokens) if one.finished else len(one.tokens) - 1  # then it leaves
+        assert told.get(sentence, []) == [list(one.tokens[:length]) for length in range(1, last + 1)]
+
+
+@pytest.mark.parametrize("options", ALL)
+def test_progress_changes_nothing_and_can_end_a_search(toy: Callable, sources: Callable, options: Options) -> None:
+    batch, steps = sources(5, 1, 7), []
+
+    def progress(sentences: list[int], tokens: list[list[int]]) -> None:
+        steps.append(sorted(set(sentences)))
+        assert sentences == steps[-1]  # each once, in order
+        assert {len(one) for one in tokens} == {len(steps)} or not tokens
+
+    assert search(toy(), *batch, options, progress) == search(toy(), *batch, options)
+    assert steps
+
+    def stop(sentences: list[int], tokens: list[list[int]]) -> None:
+        raise InterruptedError("nobody waits for it")
+
+    with pytest.raises(InterruptedError, match="nobody waits"):
+        search(toy(), *batch, options, stop)

@@ -32,6 +32,8 @@ _PICTURE, _CAPTION, _SO_FAR = "picture", "caption", "so far"
 class PictureCaptioner:
     """A trained model with its tokenizer; reads weights, pictures and plain text files, executes nothing."""
 
+    reads = "pictures"
+
     def __init__(self, model: Captioner | ShowAttendTell, tokenizers: Tokenizers, recipe: Recipe) -> None:
         self.model, self.tokenizer, self.recipe = model.eval(), tokenizers.target, recipe
 

@@ -103,6 +103,7 @@ class Output:
 class PictureDetector:
     """A trained model with its classes; reads weights and pictures, executes nothing."""
 
+    reads = "pictures"
     draws = True  # its outputs have files
 
     def __init__(self, model: Detector, classes: Sequence[str], recipe: Recipe) -> None:

@@ -69,6 +69,7 @@ class Output:
 class PictureSegmenter:
     """A trained model with its classes; reads weights and pictures, executes nothing."""
 
+    reads = "pictures"
     draws = True  # its outputs have files
 
     def __init__(self, model: Segmenter, classes: Sequence[str], recipe: Recipe) -> None:

@@ -66,6 +66,8 @@ class Output:
 class TextClassifier:
     """A trained model with its tokenizer and its classes; reads weights and plain text files, executes nothing."""
 
+    reads = "texts"
+
     def __init__(self, model: Any, tokenizer: Tokenizer, classes: Sequence[str], recipe: Recipe) -> None:
         self.model, self.tokenizer, self.classes, self.recipe = model.eval(), tokenizer, list(classes), recipe
         self.device = next(model.parameters()).device

@@ -40,6 +40,7 @@ _SOUND, _TEXT, _SO_FAR, _LABELS = "sound", "text", "so far", "labels (CTC)"
 class Transcriber:
     """A trained model with its tokenizer; reads weights, sounds and plain text files, executes nothing."""
 
+    reads = "sounds"
     writes = True  # its outputs have files, for those who name a folder
 
     def __init__(

@@ -1,6 +1,6 @@
 """Summarising with a trained model, and the training of one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,14 +26,20 @@ from regard.training import RunDirectory
 class Summarizer(Writer):
     """A trained model that writes a summary of a document."""
 
-    def predict(self, texts: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> list[list[Output]]:
+    def predict(
+        self,
+        texts: Sequence[str],
+        options: Greedy | Beam | Sampling | None = None,
+        *,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> list[list[Output]]:
         """The summaries of each document, best first, by `options` or as the recipe says.
 
         Raises:
             ValueError: a document of more tokens than the recipe's `longest`.
         """
         require_short(self.tokenizers.source, texts, [f"document {n}" for n in range(1, len(texts) + 1)], self.recipe)
-        return super().predict(texts, options)
+        return super().predict(texts, options, progress=progress)
 
     def look(self, text: str) -> Look:
         """Summarise `text`, and look at what every layer attended to, and at where each word was copied from."""

@@ -1,0 +1,56 @@
+"""The process that serves."""
+
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from regard.serve.model import Model
+from regard.serve.settings import Settings
+
+
+def serve(models: Sequence[Model], settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C; then take no more requests, answer those that were accepted, and end.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    import uvicorn
+
+    from regard.serve.app import service
+
+    app = service(models, settings)
+    listening = _listen(settings)
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # what people send is theirs
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=int(settings.timeout) + 5,  # an answer may take that long
+    )
+    print(f"serving on http://{shown}:{port} - Ctrl-C ends it", file=sys.stderr, flush=True)
+    if not settings.local and settings.token is None:
+        print(
+            "others can reach it, and it asks for no token: set REGARD_TOKEN, or put a proxy before it", file=sys.stderr
+        )
+    # The server restores these handlers and raises once more what ended it: a service that ended well exits with 0.
+    for ends in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ends, lambda number, frame: None)
+    uvicorn.Server(config).run(sockets=[listening])
+    print("every accepted request was answered", file=sys.stderr)
+    return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): give another --port (0: any)"
+        ) from None
