@@ -21,7 +21,7 @@ from regard.tasks.segmentation import PictureSegmenter, Recipe, load, resume, tr
 from regard.tasks.segmentation.pictures import overlay, sheet
 from regard.tasks.segmentation.recipe import Files, Model, Prediction
 from regard.tasks.segmentation.searching import probabilities, windows
-from regard.tasks.segmentation.segmentation import class_weights, dice_loss
+from regard.tasks.segmentation.segmentation import class_weights, cross_entropy, dice_loss
 from regard.training import TrainingOptions
 
 CLASSES = ["background", *SHAPES]
@@ -218,6 +218,21 @@ def test_weights_are_one_in_the_mean_over_pixels():
     assert float((weights * counts).sum() / counts.sum()) == pytest.approx(1.0)
     assert weights.tolist() == sorted(weights.tolist())
     assert float(weights[1] / weights[0]) == pytest.approx(10**0.5)
+
+
+def test_rare_classes_count_more_and_are_not_said_more():
+    """The loss is least where the logits say how frequent each class is, whatever the classes count."""
+    counts = torch.tensor([70, 25, 5])
+    target = torch.arange(3).repeat_interleave(counts).view(1, 10, 10)
+    for weights in (None, class_weights(counts), torch.tensor([0.1, 1.0, 7.0])):
+        logits = counts.float().log().view(1, 3, 1, 1).expand(1, 3, 10, 10).clone().requires_grad_()
+        (at_frequencies,) = torch.autograd.grad(cross_entropy(logits, target, weights, 0.0), logits)
+        torch.testing.assert_close(at_frequencies.sum((0, 2, 3)), torch.zeros(3), atol=1e-6, rtol=0.0)
+    target[0, 0] = IGNORE
+    (gradient,) = torch.autograd.grad(cross_entropy(logits, target, weights, 0.0), logits)
+    assert not gradient[0, :, 0].any()
+    missed = gradient[0, :, -1, -1]  # a pixel of the rarest class
+    torch.testing.assert_close(missed[2], -7.0 * (1 - (counts[2] * 7.0 / (counts * weights).sum())) / 90)
 
 
 def test_dice_is_nothing_where_all_is_right_and_knows_no_unknown():

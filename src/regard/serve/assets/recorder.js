@@ -36,6 +36,7 @@ export class Recorder {
   }
 
   hear(samples) {
+    if (!this.context) return; // it was ended while this was on its way
     this.pieces.push(samples);
     this.level.value = Math.min(1, 3 * Math.sqrt(samples.reduce((sum, value) => sum + value * value, 0) / samples.length));
     const seconds = this.pieces.reduce((sum, { length }) => sum + length, 0) / this.context.sampleRate;

@@ -61,21 +61,15 @@ class Segmentation:
         fine, coarse = self.model.with_coarse(batch.pictures)
         logits = functional.interpolate(fine.float(), size, mode="bilinear", align_corners=False)
         target = batch.masks.long()
-        loss = (1.0 - recipe.dice) * self._cross_entropy(logits, target, recipe.label_smoothing)
+        loss = (1.0 - recipe.dice) * cross_entropy(logits, target, self._weights, recipe.label_smoothing)
         if recipe.dice:
             loss = loss + recipe.dice * dice_loss(logits, batch.masks)
         if recipe.coarse:
             small = functional.interpolate(batch.masks[:, None], coarse.shape[-2:], mode="nearest-exact")[:, 0]
-            loss = loss + recipe.coarse * self._cross_entropy(coarse.float(), small.long(), recipe.label_smoothing)
+            loss = loss + recipe.coarse * cross_entropy(
+                coarse.float(), small.long(), self._weights, recipe.label_smoothing
+            )
         return loss
-
-    def _cross_entropy(self, logits: Tensor, target: Tensor, smoothing: float) -> Float[Tensor, ""]:
-        """The mean over the pixels of a known class, each with its class's weight; 0 where there is none."""
-        weights = None if self._weights is None else self._weights.to(logits.device)
-        total = functional.cross_entropy(
-            logits, target, weight=weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum"
-        )
-        return total / (target != IGNORE).sum().clamp_min(1)
 
     def validate(self) -> dict[str, float]:
         """Cross-entropy in nats a pixel, mean IoU, and the accuracy of pixels in percent, at full size."""
@@ -119,6 +113,27 @@ def class_weights(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:
     """
     weights = counts.clamp_min(1).double().rsqrt()
     return (weights / (weights * counts).sum() * counts.sum()).float()
+
+
+def cross_entropy(
+    logits: Float[Tensor, "batch classes height width"],
+    target: Int[Tensor, "batch height width"],
+    weights: Float[Tensor, " classes"] | None,
+    smoothing: float,
+) -> Float[Tensor, ""]:
+    """The mean over the pixels of a known class, each with its class's weight; 0 where there is none.
+
+    What is learned under weights alone is how likely a class is, times its weight: rare ones would be said too often.
+    The weight is therefore part of what is compared (logit adjustment: Menon et al. 2021), and the logits by themselves
+    mean how likely a class is, while errors with rare ones still count more.
+    """
+    if weights is not None:
+        weights = weights.to(logits.device)
+        logits = logits + weights.log().view(1, -1, 1, 1)
+    total = functional.cross_entropy(
+        logits, target, weight=weights, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum"
+    )
+    return total / (target != IGNORE).sum().clamp_min(1)
 
 
 def dice_loss(
