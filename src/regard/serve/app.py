@@ -92,6 +92,7 @@ def service(models: Sequence[Model], settings: Settings) -> FastAPI:
     for model in models:
         kind: Any = texts if model.reads == "texts" else file_routes
         app.include_router(kind.routes(model, runner))
+    app.state.metrics, app.state.ending = counted, False
     app.mount("/assets", StaticFiles(directory=str(ASSETS)), name="assets")
     if settings.origins:
         app.add_middleware(

@@ -41,12 +41,14 @@ class Guard:
             return
         refusal = self._refusal(scope)
         if refusal is not None:
-            await refusal(scope, receive, self._signing(send))
+            await refusal(scope, receive, self._signing(scope, send))
             return
         self._held += 1
         try:
             live = scope["path"].endswith(LIVE)
-            await self.app(scope, self._awaited(receive) if live else self._counting(receive), self._signing(send))
+            await self.app(
+                scope, self._awaited(receive) if live else self._counting(receive), self._signing(scope, send)
+            )
         finally:
             self._held -= 1
 
@@ -109,7 +111,7 @@ class Guard:
 
         return counted
 
-    def _signing(self, send: Send) -> Send:
+    def _signing(self, scope: Scope, send: Send) -> Send:
         """Every answer, with what browsers are to know of it."""
 
         async def signed(message: MutableMapping[str, Any]) -> None:
@@ -118,6 +120,8 @@ class Guard:
                 headers.setdefault("Content-Security-Policy", self.policy)
                 headers.setdefault("Cache-Control", "no-store")
                 headers["X-Content-Type-Options"] = "nosniff"
+                if scope["app"].state.ending:
+                    headers["Connection"] = "close"  # who asks again finds another service, or none
                 headers["Referrer-Policy"] = "no-referrer"
                 headers["Cross-Origin-Resource-Policy"] = "cross-origin" if self.settings.origins else "same-origin"
                 headers["Permissions-Policy"] = "microphone=(self), camera=(), geolocation=()"

@@ -20,6 +20,7 @@ class Metrics:
 
     def __init__(self, waiting: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
+        self.accepted, self.completed = 0, 0  # requests; and those whose answer was sent to its last byte
         self._requests = Counter(
             "regard_requests", "Requests that were answered.", ["route", "status"], registry=self.registry
         )
@@ -70,11 +71,14 @@ class Counting:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
+        self.metrics.accepted += 1
 
         async def noted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self.metrics.completed += 1
 
         try:
             await self.app(scope, receive, noted)

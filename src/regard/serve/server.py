@@ -1,12 +1,19 @@
 """The process that serves."""
 
+import asyncio
+import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 
+import uvicorn
+
+from regard.serve.app import service
 from regard.serve.model import Model
 from regard.serve.settings import Settings
+
+LINGER = 1.0  # seconds for those who are connected, and just about to ask again, to hear that it is over
 
 
 def serve(models: Sequence[Model], settings: Settings) -> int:
@@ -15,10 +22,6 @@ def serve(models: Sequence[Model], settings: Settings) -> int:
     Raises:
         OSError: the address cannot be listened on.
     """
-    import uvicorn
-
-    from regard.serve.app import service
-
     app = service(models, settings)
     listening = _listen(settings)
     host, port = listening.getsockname()[:2]
@@ -41,9 +44,24 @@ def serve(models: Sequence[Model], settings: Settings) -> int:
     # The server restores these handlers and raises once more what ended it: a service that ended well exits with 0.
     for ends in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ends, lambda number, frame: None)
-    uvicorn.Server(config).run(sockets=[listening])
-    print("every accepted request was answered", file=sys.stderr)
+    _Server(config).run(sockets=[listening])
+    counted = app.state.metrics
+    print(f"{counted.accepted} requests accepted, {counted.completed} answered", file=sys.stderr)
     return 0
+
+
+class _Server(uvicorn.Server):
+    """One that takes leave: a connection that is kept open is closed with an answer, never under a request."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections; answer those there are, each for the last time; close what is left."""
+        for server in self.servers:
+            server.close()
+        for one in sockets or []:
+            one.close()
+        self.config.app.state.ending = True  # type: ignore[union-attr]
+        await asyncio.sleep(LINGER)
+        await super().shutdown(sockets)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -52,5 +70,6 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         raise OSError(
-            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): give another --port (0: any)"
+            f"cannot listen on {settings.host} port {settings.port} ({os.strerror(error.errno or 0)}): "
+            "give another --port, or 0 for any"
         ) from None
