@@ -288,6 +288,53 @@ PyObject* residual_backward(PyObject*, PyObject* arguments) {
   return done(status);
 }
 
+PyObject* packed_numbers(PyObject*, PyObject* arguments) {
+  long long depth, columns;
+  if (!PyArg_ParseTuple(arguments, "LL", &depth, &columns)) return nullptr;
+  return PyLong_FromLongLong(chosen->packed_numbers(depth, columns));
+}
+
+PyObject* pack_weight(PyObject*, PyObject* arguments) {
+  unsigned long long weight, packed;
+  long long depth, columns;
+  if (!PyArg_ParseTuple(arguments, "KLLK", &weight, &depth, &columns, &packed)) return nullptr;
+  Py_BEGIN_ALLOW_THREADS
+  chosen->pack_weight(pointer<const float>(weight), depth, columns, pointer<float>(packed));
+  Py_END_ALLOW_THREADS
+  Py_RETURN_NONE;
+}
+
+PyObject* projection(PyObject*, PyObject* arguments) {
+  regard::Projection call{};
+  unsigned long long inputs, gain, shift, packed, bias, added, outputs;
+  int relu;
+  if (!PyArg_ParseTuple(arguments, "iLLLKKKfKKpKK", &call.threads, &call.rows, &call.depth, &call.columns, &inputs, &gain, &shift,
+                        &call.eps, &packed, &bias, &relu, &added, &outputs))
+    return nullptr;
+  call.inputs = pointer<const float>(inputs), call.gain = pointer<const float>(gain), call.shift = pointer<const float>(shift);
+  call.packed = pointer<const float>(packed), call.bias = pointer<const float>(bias), call.relu = relu;
+  call.added = pointer<const float>(added), call.outputs = pointer<float>(outputs);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->projection(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
+PyObject* ranking(PyObject*, PyObject* arguments) {
+  regard::Ranking call{};
+  unsigned long long values, logsumexp, best, places;
+  if (!PyArg_ParseTuple(arguments, "iLLKKiKK", &call.threads, &call.rows, &call.columns, &values, &logsumexp, &call.count, &best, &places))
+    return nullptr;
+  call.values = pointer<const float>(values), call.logsumexp = pointer<float>(logsumexp);
+  call.best = pointer<float>(best), call.places = pointer<std::int64_t>(places);
+  regard::Status status;
+  Py_BEGIN_ALLOW_THREADS
+  status = chosen->ranking(call);
+  Py_END_ALLOW_THREADS
+  return done(status);
+}
+
 PyObject* plan(PyObject*, PyObject* arguments) {
   regard::Attention call{};
   int type;
@@ -347,6 +394,10 @@ PyMethodDef methods[] = {
     {"points_backward", points_backward, METH_VARARGS, "Gradients of attention to points of maps."},
     {"residual", residual, METH_VARARGS, "Dropout of features, added to inputs, and layer norm of the sum."},
     {"residual_backward", residual_backward, METH_VARARGS, "Gradients of dropout, residual sum and layer norm."},
+    {"packed_numbers", packed_numbers, METH_VARARGS, "How many numbers a packed weight has."},
+    {"pack_weight", pack_weight, METH_VARARGS, "A weight as projections read it."},
+    {"projection", projection, METH_VARARGS, "A linear layer of few rows, with norm, bias, ReLU and a sum around it."},
+    {"ranking", ranking, METH_VARARGS, "The log-sum-exp of rows, and their greatest numbers."},
     {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},
     {"built", built, METH_NOARGS, "The instruction sets of this build, the best first, and whether this processor has each."},
     {"use", use, METH_VARARGS, "Use an instruction set by name, or with None the best; returns its name."},

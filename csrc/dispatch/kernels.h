@@ -4,6 +4,8 @@
 #include "kernels/attention.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/points.h"
+#include "kernels/projection.h"
+#include "kernels/ranking.h"
 #include "kernels/residual.h"
 
 namespace regard {
@@ -18,6 +20,11 @@ struct Kernels {
   Status (*points_backward)(const PointsBackward&) noexcept;
   Status (*residual)(const ResidualForward&) noexcept;
   Status (*residual_backward)(const ResidualBackward&) noexcept;
+  // A weight (columns, depth), as linear layers have it, laid out for projections in so many numbers.
+  std::int64_t (*packed_numbers)(std::int64_t depth, std::int64_t columns) noexcept;
+  void (*pack_weight)(const float* weight, std::int64_t depth, std::int64_t columns, float* packed) noexcept;
+  Status (*projection)(const Projection&) noexcept;
+  Status (*ranking)(const Ranking&) noexcept;
   double (*multiply_add)(Type, int threads, int rounds) noexcept;  // as fast as can be; returns how many operations that was
 };
 

@@ -142,6 +142,8 @@ void cross_entropy_case();
 void points_case();
 
 // One random residual sum with dropout and layer norm, and gradients: csrc/tests/residual.cpp.
+void projection_case();
+void ranking_case();
 void residual_case();
 
 }  // namespace regard::tests

@@ -114,7 +114,7 @@ void residual_case() {
       }
     }
     for (std::int64_t k = 0; k < shape.width; ++k) {
-      near("gradient of the gain", of_gain[k], gains[k].value, 1e-5 * (1.0 + std::sqrt(gains[k].squares)));
+      near("gradient of the gain", of_gain[k], gains[k].value, (1e-5 + 3e-7 * std::sqrt(shape.width)) * (1.0 + std::sqrt(gains[k].squares)));
       near("gradient of the shift", of_shift[k], shifts[k].value, 1e-5 * (1.0 + std::sqrt(shifts[k].squares)));
     }
     if (!sum.whole(before) || !normed.whole(before) || !of_inputs.whole(before) || !of_branch.whole(branch_before))

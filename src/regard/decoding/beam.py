@@ -8,8 +8,9 @@ from torch import Tensor
 
 from regard.models.seq2seq import Searchable, State
 from regard.models.tokens import END, START
+from regard.ops.ranking import greatest
 
-from .constraints import constrain, require_possible
+from .constraints import require_possible
 from .options import Beam
 from .result import Hypothesis
 from .step import Progress, next_scores
@@ -56,15 +57,16 @@ def beam_search(
     history = tokens.new_empty(len(tokens), 0)
     while len(sentence):
         beams, length = totals.shape[1], history.shape[1] + 1
-        allowed = next_scores(model, tokens, state)
-        constrain(allowed, history, options)
-        vocabulary = allowed.shape[1]
-        continued = allowed.add_(totals.view(-1, 1)).view(len(sentence), beams * vocabulary)
-        # Each beam has one continuation with END, so that among twice the width at least `width` others are.
-        values, places = top(continued, min(2 * width, beams * vocabulary))
+        allowed, total = next_scores(model, tokens, state, history, options)
+        # Each beam has one continuation with END, so that among twice the width at least `width` others are; and no
+        # more than so many are of one beam.
+        values, likeliest = greatest(allowed, min(2 * width, allowed.shape[1]))
+        each = values.shape[1]
+        continued = (values - total[:, None] + totals.view(-1, 1)).view(len(sentence), beams * each)
+        values, places = greatest(continued, min(2 * width, beams * each))
         require_possible(values[:, 0], sentence, length - 1, options)
-        rows = places // vocabulary + torch.arange(0, len(tokens), beams, device=device)[:, None]
-        emitted = places % vocabulary
+        rows = places // each + torch.arange(0, len(tokens), beams, device=device)[:, None]
+        emitted = likeliest.view(len(sentence), beams * each).gather(1, places)
         ends = emitted == END
 
         # What finishes.
@@ -112,23 +114,3 @@ def _end(
     place, _ = which.nonzero(as_tuple=True)
     scores = totals[which] / length**options.length_penalty
     trace.end(sentence[place], rows[which], tokens[which], totals[which], scores)
-
-
-def top(
-    values: Float[Tensor, "rows entries"], count: int
-) -> tuple[Float[Tensor, "rows {count}"], Int[Tensor, "rows {count}"]]:
-    """The `count` greatest entries of each row, and their places; of equal entries, the lower place first.
-
-    `topk` leaves the choice among equal entries open. It is asked for one more than wanted: only in a row
-    where that one equals the last wanted is the choice settled by a stable sort of the whole row.
-    """
-    found, places = values.topk(min(count + 1, values.shape[-1]))
-    # Equal entries that were all found: put them in order.
-    places, order = places[:, :count].sort(dim=-1)
-    best, order = found.gather(-1, order).sort(dim=-1, descending=True, stable=True)
-    places = places.gather(-1, order)
-    open_rows = ((found[:, count - 1] == found[:, -1]) & (found[:, -1] > -math.inf)).nonzero()[:, 0]
-    if found.shape[-1] > count and len(open_rows):
-        _, settled = values[open_rows].sort(dim=-1, descending=True, stable=True)
-        places[open_rows] = settled[:, :count]
-    return best, places

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from regard.models.seq2seq import Searchable, State
 from regard.models.tokens import END, START
+from regard.ops.ranking import greatest
 
-from .constraints import constrain, require_possible
+from .constraints import require_possible
 from .options import Greedy, Limits
 from .result import Hypothesis
 from .step import Progress, next_scores
@@ -24,7 +25,7 @@ def greedy_search(
     progress: Progress | None = None,
 ) -> list[list[Hypothesis]]:
     """The likeliest token of every step; one hypothesis a sentence. Ties go to the lower token."""
-    return follow(model, state, max_lengths, options, choose=lambda allowed: allowed.argmax(-1), progress=progress)
+    return follow(model, state, max_lengths, options, choose=lambda allowed, likeliest: likeliest, progress=progress)
 
 
 def follow(
@@ -33,7 +34,7 @@ def follow(
     max_lengths: Int[Tensor, " sentences"],
     options: Limits,
     *,
-    choose: Callable[[Tensor], Tensor],
+    choose: Callable[[Tensor, Tensor], Tensor],
     copies: int = 1,
     progress: Progress | None = None,
 ) -> list[list[Hypothesis]]:
@@ -44,8 +45,8 @@ def follow(
         state: is used up.
         max_lengths: the most tokens of each sentence, END counted.
         options: whose constraints hold.
-        choose: from the log-probabilities (rows, vocabulary) of the next token, -inf where it is forbidden,
-            to the tokens (rows,) that are emitted.
+        choose: from the logits (rows, vocabulary) of the next token, -inf where it is forbidden, and the likeliest
+            tokens (rows,), to the tokens (rows,) that are emitted.
         copies: rows, thus hypotheses, a sentence.
         progress: is told of the first row of each sentence.
     """
@@ -59,11 +60,11 @@ def follow(
     totals = torch.zeros(len(sentence), device=device)
     history = sentence.new_empty(len(sentence), 0)
     while len(sentence):
-        allowed = next_scores(model, tokens, state)
-        constrain(allowed, history, options)
-        require_possible(allowed.amax(-1), sentence, history.shape[1], options)
-        tokens = choose(allowed)
-        totals = totals + allowed.gather(1, tokens[:, None])[:, 0]
+        allowed, total = next_scores(model, tokens, state, history, options)
+        best, likeliest = greatest(allowed, 1)
+        require_possible(best[:, 0] - total, sentence, history.shape[1], options)
+        tokens = choose(allowed, likeliest[:, 0])
+        totals = totals + (allowed.gather(1, tokens[:, None])[:, 0] - total)
         history = torch.cat([history, tokens[:, None]], dim=1)
 
         gone = (tokens == END) | (max_lengths[sentence] <= history.shape[1])

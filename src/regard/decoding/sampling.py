@@ -24,7 +24,7 @@ def sample(
     """`options.samples` independent hypotheses a sentence; the likeliest first."""
     generator = torch.Generator(device=max_lengths.device).manual_seed(options.seed)
 
-    def draw(allowed: Float[Tensor, "rows vocabulary"]) -> Int[Tensor, " rows"]:
+    def draw(allowed: Float[Tensor, "rows vocabulary"], likeliest: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
         probabilities = truncate(allowed, options).softmax(-1)
         return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from regard.attention.api import plan
 from regard.attention.masks import Causal, Global, Mask, Window
 from regard.attention.padding import Documents, Lengths
+from regard.models.packed import PackedDecoder
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.blocks import BlockCache, DecoderBlock, EncoderBlock, FeedForward
 from regard.nn.dropout import Dropout
@@ -224,13 +225,21 @@ class Transformer(nn.Module):
         pairs = Documents(target_lengths, source_lengths)
         return self.decoder(target, memory, memory_mask=pairs, documents=Documents(target_lengths))
 
-    def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> TransformerState:
+    def encode(
+        self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]
+    ) -> TransformerState | PackedDecoder:
         """Read the source, and be ready to decode."""
         memory = self.encoder(source, source_lengths)
+        if PackedDecoder.fits(self.decoder, memory):
+            return PackedDecoder(self.decoder, self.output_weight, memory, source_lengths)
         return TransformerState(memory, source_lengths, [BlockCache() for _ in self.decoder.layers])
 
-    def step(self, tokens: Int[Tensor, " rows"], state: TransformerState) -> Float[Tensor, "rows vocabulary"]:
+    def step(
+        self, tokens: Int[Tensor, " rows"], state: TransformerState | PackedDecoder
+    ) -> Float[Tensor, "rows vocabulary"]:
         """Logits of the token after `tokens`, the next of each row; advances the state in place."""
+        if isinstance(state, PackedDecoder):
+            return state.step(tokens)
         hidden = self.decoder(tokens.unsqueeze(1), state.memory, memory_mask=state.mask, caches=state.caches)
         return hidden.squeeze(1) @ self.output_weight.T
 

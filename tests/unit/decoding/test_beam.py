@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from regard.decoding import Beam, Greedy, search
-from regard.decoding.beam import top
 from regard.models.tokens import END, START
+from regard.ops.ranking import greatest
 
 ONE = (torch.tensor([[7]]), torch.tensor([1]))
 SPECIAL = (0, 1, 2)
@@ -215,7 +215,7 @@ def test_fewer_are_returned_where_there_are_fewer(table: Callable) -> None:
     count=st.integers(1, 11),
 )
 def test_top_takes_the_lower_of_equals(rows: list[list[float]], count: int) -> None:
-    values, places = top(torch.tensor(rows), count)
+    values, places = greatest(torch.tensor(rows), count)
     for row, found, at in zip(rows, values.tolist(), places.tolist(), strict=True):
         expected = sorted(range(11), key=lambda place: (-row[place], place))[:count]
         assert found == [row[place] for place in expected]
