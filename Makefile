@@ -18,8 +18,9 @@ TORCH  ?= $(shell sed -n '/^torch==/p' constraints.txt)
 VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?=
-# Tests compute on one thread each, so that as many files run at once as there are cores.
-PYTEST ?= --numprocesses=auto --maxprocesses=8 --dist=loadfile
+# Tests compute on one thread each, so that as many files run at once as there are cores; in the order of
+# tests/conftest.py, where files that take minutes come first.
+PYTEST ?= --numprocesses=auto --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 # Where there is a compiler the tests want its kernels: a broken one must not pass as an installation without.
 test $(VENV)/.installed-test: export REGARD_NATIVE ?= $(shell command -v c++ >/dev/null && echo require || echo auto)

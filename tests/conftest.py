@@ -30,7 +30,17 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-SLOW = ("test_kernels", "test_browser", "test_browser_maps")  # which the other files fit beside
+# What takes minutes, in the order in which it begins; the other files fit beside.
+SLOW = (
+    "test_kernels",
+    "test_compile",
+    "test_browser_maps",
+    "test_captioning",
+    "test_detection",
+    "test_pages",
+    "test_browser",
+    "test_openapi",
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -148,7 +158,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that is given the backend "native" requires it; files that take minutes come first, where several run."""
-    items.sort(key=lambda item: item.path.stem not in SLOW)
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
     for item in items:
         if isinstance(item, pytest.Function) and "native" in getattr(item, "callspec", _NO_PARAMETERS).params.values():
             item.add_marker(pytest.mark.requires("native"))

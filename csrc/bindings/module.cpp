@@ -304,19 +304,64 @@ PyObject* pack_weight(PyObject*, PyObject* arguments) {
   Py_RETURN_NONE;
 }
 
-PyObject* projection(PyObject*, PyObject* arguments) {
-  regard::Projection call{};
-  unsigned long long inputs, gain, shift, packed, bias, added, outputs;
-  int relu;
-  if (!PyArg_ParseTuple(arguments, "iLLLKKKfKKpKK", &call.threads, &call.rows, &call.depth, &call.columns, &inputs, &gain, &shift,
-                        &call.eps, &packed, &bias, &relu, &added, &outputs))
+bool read(PyObject* given, regard::Norm& norm) {
+  unsigned long long gain, shift;
+  if (!PyArg_ParseTuple(given, "KKf", &gain, &shift, &norm.eps)) return false;
+  norm.gain = pointer<const float>(gain), norm.shift = pointer<const float>(shift);
+  return true;
+}
+
+bool read(PyObject* given, regard::Linear& linear) {
+  unsigned long long packed, bias;
+  if (!PyArg_ParseTuple(given, "LLKK", &linear.depth, &linear.columns, &packed, &bias)) return false;
+  linear.packed = pointer<const float>(packed), linear.bias = pointer<const float>(bias);
+  return true;
+}
+
+bool read(PyObject* given, regard::Heads& heads) {
+  return PyArg_ParseTuple(given, "LLLf", &heads.heads, &heads.kv_heads, &heads.width, &heads.scale);
+}
+
+bool read(PyObject* given, regard::DecoderBlock& block) {
+  PyObject *norms[6], *linears[6], *own, *cross;
+  int activation;
+  unsigned long long memory, said;
+  if (!PyArg_ParseTuple(given, "(OOO)(OOO)(OOOOOO)OOiKK", &norms[0], &norms[1], &norms[2], &norms[3], &norms[4], &norms[5], &linears[0],
+                        &linears[1], &linears[2], &linears[3], &linears[4], &linears[5], &own, &cross, &activation, &memory, &said))
+    return false;
+  block.activation = static_cast<regard::Activation>(activation);
+  block.memory = pointer<const float>(memory), block.said = pointer<float>(said);
+  for (int i = 0; i < 3; ++i)
+    if (!read(norms[i], block.before[i]) || !read(norms[3 + i], block.after[i])) return false;
+  regard::Linear* const to[] = {&block.read, &block.write, &block.ask, &block.answer, &block.inner, &block.outer};
+  for (int i = 0; i < 6; ++i)
+    if (!read(linears[i], *to[i])) return false;
+  return read(own, block.own) && read(cross, block.cross);
+}
+
+PyObject* decoder_step(PyObject*, PyObject* arguments) {
+  regard::Decoder decoder{};
+  regard::Step step{};
+  regard::DecoderBlock blocks[regard::MOST_DECODER_BLOCKS];
+  PyObject *given, *norm, *logits;
+  unsigned long long lengths, table, sentence, turn, hidden, found;
+  if (!PyArg_ParseTuple(arguments, "i(O!LLKOO)LLLKLKKKK", &step.threads, &PyTuple_Type, &given, &decoder.dim, &decoder.places, &lengths,
+                        &norm, &logits, &step.rows, &step.first, &step.steps, &table, &step.table_row, &sentence, &turn, &hidden, &found) ||
+      !read(norm, decoder.norm) || !read(logits, decoder.logits))
     return nullptr;
-  call.inputs = pointer<const float>(inputs), call.gain = pointer<const float>(gain), call.shift = pointer<const float>(shift);
-  call.packed = pointer<const float>(packed), call.bias = pointer<const float>(bias), call.relu = relu;
-  call.added = pointer<const float>(added), call.outputs = pointer<float>(outputs);
+  decoder.blocks = PyTuple_Size(given);
+  if (decoder.blocks > regard::MOST_DECODER_BLOCKS) {
+    PyErr_Format(PyExc_ValueError, "a decoder has at most %d blocks", (int)regard::MOST_DECODER_BLOCKS);
+    return nullptr;
+  }
+  for (std::int64_t b = 0; b < decoder.blocks; ++b)
+    if (!read(PyTuple_GetItem(given, b), blocks[b])) return nullptr;
+  decoder.block = blocks, decoder.lengths = pointer<const std::int64_t>(lengths);
+  step.decoder = &decoder, step.table = pointer<const std::int32_t>(table), step.sentence = pointer<const std::int32_t>(sentence);
+  step.turn = pointer<const float>(turn), step.hidden = pointer<float>(hidden), step.logits = pointer<float>(found);
   regard::Status status;
   Py_BEGIN_ALLOW_THREADS
-  status = chosen->projection(call);
+  status = chosen->decoder_step(step);
   Py_END_ALLOW_THREADS
   return done(status);
 }
@@ -396,7 +441,7 @@ PyMethodDef methods[] = {
     {"residual_backward", residual_backward, METH_VARARGS, "Gradients of dropout, residual sum and layer norm."},
     {"packed_numbers", packed_numbers, METH_VARARGS, "How many numbers a packed weight has."},
     {"pack_weight", pack_weight, METH_VARARGS, "A weight as projections read it."},
-    {"projection", projection, METH_VARARGS, "A linear layer of few rows, with norm, bias, ReLU and a sum around it."},
+    {"decoder_step", decoder_step, METH_VARARGS, "A step of a Transformer's decoder."},
     {"ranking", ranking, METH_VARARGS, "The log-sum-exp of rows, and their greatest numbers."},
     {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},
     {"built", built, METH_NOARGS, "The instruction sets of this build, the best first, and whether this processor has each."},

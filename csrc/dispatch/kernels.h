@@ -7,6 +7,7 @@
 #include "kernels/projection.h"
 #include "kernels/ranking.h"
 #include "kernels/residual.h"
+#include "kernels/steps.h"
 
 namespace regard {
 
@@ -25,6 +26,7 @@ struct Kernels {
   void (*pack_weight)(const float* weight, std::int64_t depth, std::int64_t columns, float* packed) noexcept;
   Status (*projection)(const Projection&) noexcept;
   Status (*ranking)(const Ranking&) noexcept;
+  Status (*decoder_step)(const Step&) noexcept;
   double (*multiply_add)(Type, int threads, int rounds) noexcept;  // as fast as can be; returns how many operations that was
 };
 

@@ -58,10 +58,10 @@ struct Places {
     while (j < count) {
       std::int64_t page = batch, key = first + j, length = call.keys;
       if (pages.table) {
-        const std::int64_t entry = batch * pages.batch + (pages.size == 1 ? key : key / pages.size) * pages.column;
+        const std::int64_t entry = batch * pages.batch + key / pages.size * pages.column;
         page = pages.wide ? ((const std::int64_t*)pages.table)[entry] : ((const std::int32_t*)pages.table)[entry];
         if (page < 0 || page >= pages.count) return false;
-        key = pages.size == 1 ? 0 : key % pages.size, length = pages.size;
+        key %= pages.size, length = pages.size;
       }
       const Matrix<const T> matrix(tensor, page, kv_head);
       for (; key < length && j < count; ++key, ++j) at[j] = matrix.at(key);

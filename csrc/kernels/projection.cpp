@@ -9,6 +9,7 @@
 #include "kernels/along.h"
 #include "kernels/bounds.h"
 #include "kernels/entries.h"
+#include "kernels/norm.h"
 #include "parallel/parallel.h"
 
 namespace regard::REGARD_ISA {
@@ -20,27 +21,6 @@ constexpr int PANELS = 4;                // of a task
 constexpr std::int64_t FEW = 1 << 17;    // products that are not worth a second thread
 
 std::int64_t panels_of(std::int64_t columns) { return (columns + PANEL - 1) / PANEL; }
-
-void norm_row(const Projection& call, const float* from, float* to) {
-  Floats sums{};
-  along(0, call.depth, [&](std::int64_t k, int count) INLINE { sums += read_some(from + k, count); });
-  float total = 0.0f;
-  for (int lane = 0; lane < LANES; ++lane) total += sums[lane];
-  const float mean = total / (float)call.depth;
-  Floats squares{};
-  along(0, call.depth, [&](std::int64_t k, int count) INLINE {
-    Floats x = read_some(from + k, count) - mean;
-    for (int lane = count; lane < LANES; ++lane) x[lane] = 0.0f;
-    squares += x * x;
-  });
-  total = 0.0f;
-  for (int lane = 0; lane < LANES; ++lane) total += squares[lane];
-  const float inverse = 1.0f / __builtin_sqrtf(total / (float)call.depth + call.eps);
-  along(0, call.depth, [&](std::int64_t k, int count) INLINE {
-    const Floats x = (read_some(from + k, count) - mean) * inverse;
-    write_some(to + k, x * read_some(call.gain + k, count) + read_some(call.shift + k, count), count);
-  });
-}
 
 // What a product becomes: a row of a panel.
 INLINE inline void finish(const Projection& call, const float* products, std::int64_t row, std::int64_t column, int columns) {
@@ -63,7 +43,8 @@ void projection_task(const void* given, std::int64_t index, float* room) {
   const float* inputs = call.inputs + first * call.depth;
   float *products = room, *normed = room + ROWS * PANEL;
   if (call.gain) {
-    for (int row = 0; row < rows; ++row) norm_row(call, inputs + row * call.depth, normed + row * call.depth);
+    for (int row = 0; row < rows; ++row)
+      norm_row(inputs + row * call.depth, normed + row * call.depth, call.depth, call.gain, call.shift, call.eps);
     inputs = normed;
   }
   const std::int64_t last = least_of(panel + PANELS, panels_of(call.columns));

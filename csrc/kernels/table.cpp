@@ -41,6 +41,6 @@ double multiply_add(Type type, int threads, int rounds) noexcept {
 
 extern const Kernels KERNELS;
 const Kernels KERNELS{REGARD_NAME(REGARD_ISA), forward, plan, backward, cross_entropy, points, points_backward, residual,
-                      residual_backward, packed_numbers, pack_weight, projection, ranking, multiply_add};
+                      residual_backward, packed_numbers, pack_weight, projection, ranking, decoder_step, multiply_add};
 
 }  // namespace regard::REGARD_ISA

@@ -144,6 +144,7 @@ void points_case();
 // One random residual sum with dropout and layer norm, and gradients: csrc/tests/residual.cpp.
 void projection_case();
 void ranking_case();
+void steps_case();
 void residual_case();
 
 }  // namespace regard::tests

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from regard.cli.opening import add_model, open_predictor
 from regard.cli.searching import add_search_flags, search_options
+from regard.training.run import RunDirectory
 
 
 def run(arguments: list[str]) -> int:
@@ -25,6 +26,10 @@ def run(arguments: list[str]) -> int:
     predictor, folder = open_predictor(options)
     search = search_options(options, predictor.recipe)
     found = predictor.evaluate(data=options.data, split=options.split, **search)
+    if (folder / "config.yaml").exists() and options.data is None:
+        split = options.split or predictor.recipe.files.test
+        scores = [{"name": one.name, "value": one.value, "signature": one.signature} for one in found.scores]
+        RunDirectory.open(folder).save_evaluation(split, scores)
     if options.json:
         values = {score.name: {"value": score.value, "signature": score.signature} for score in found.scores}
         print(json.dumps(values, indent=2))

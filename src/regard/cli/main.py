@@ -13,11 +13,13 @@ VERBS = {
     "predict": "run a trained model on arguments, a file or standard input",
     "look": "write a page of what the model attended to",
     "serve": "serve trained models over HTTP, with a web page to use them on",
+    "export": "write a trained model for another engine, or for a hub",
     "demo": "train, evaluate and look at a small model, in a few minutes",
     "doctor": "say what this machine and this installation can do",
 }
 
 SERVE = ("fastapi", "multipart", "prometheus_client", "python_multipart", "uvicorn")  # of the extra "serve"
+EXPORT = ("ctranslate2",)  # of the extra "export"
 HUB = ("transformers", "huggingface_hub", "PIL", "soundfile", "soxr")  # libraries of the extra "hub"
 HELP = f"""usage: regard VERB ...
 
@@ -65,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        extra = "hub" if error.name in HUB else "serve" if error.name in SERVE else "tasks"
+        extras = {"hub": HUB, "serve": SERVE, "export": EXPORT}
+        extra = next((extra for extra, names in extras.items() if error.name in names), "tasks")
         return f"this needs {error.name}, which is not installed: pip install 'regard[{extra}]'"
     return " ".join(str(error).splitlines())

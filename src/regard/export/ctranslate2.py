@@ -6,20 +6,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from regard.data.tokenizer import SPECIAL
+from regard.models.tokens import END, PAD, START
 from regard.models.transformer import Transformer
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.blocks import Residual
 from regard.tasks.writing import Writer
 
 Quantization = Literal["float32", "int8"]
+_LONGEST = 40  # tokens of the outputs that are compared
 _POSITIONS = 1024  # whose encodings are written, of those that are no table: CTranslate2 reads no longer input
 
 
 def to_ctranslate2(writer: Writer, folder: Path, *, quantization: Quantization = "float32") -> None:
     """Write a Transformer that translates, or writes otherwise a text for a text, as a model of CTranslate2.
 
-    Sources are given to it as pieces, END at their end (`tokenizer.json` says how texts are cut): it is told so, and adds
-    END itself.
+    It takes sources as the pieces that the run's tokenizer cuts, and adds END itself.
 
     Raises:
         ValueError: a model of another architecture, or with parts that CTranslate2 has not.
@@ -30,10 +32,10 @@ def to_ctranslate2(writer: Writer, folder: Path, *, quantization: Quantization =
     model = writer.model
     if type(model) is not Transformer:
         raise ValueError(
-            f"CTranslate2 takes Transformers, and this is a {type(model).__name__}: export it to onnx or torch, or serve "
-            "it by regard serve"
+            f"CTranslate2 takes Transformers, and this is a {type(model).__name__}: regard serve runs it as it is"
         )
-    encoder, decoder = model.encoder.layers, model.decoder.layers
+    encoder: Any = model.encoder.layers
+    decoder: Any = model.decoder.layers
     first = decoder[0]
     _require(first.attention.rotary is None, "rotary positions", "--model.positions sinusoidal")
     _require(first.attention.kv_heads == first.attention.heads, "grouped heads", "as many kv_heads as heads")
@@ -49,7 +51,8 @@ def to_ctranslate2(writer: Writer, folder: Path, *, quantization: Quantization =
         pre_norm=first.around_attention.pre_norm,
         activation=activations[type(first.feed_forward.activation)],
     )
-    for part, given in ((model.encoder, spec.encoder), (model.decoder, spec.decoder)):
+    parts: list[tuple[Any, Any]] = [(model.encoder, spec.encoder), (model.decoder, spec.decoder)]
+    for part, given in parts:
         table = _numbers(part.embedding.table.weight)
         embeddings = given.embeddings[0] if part is model.encoder else given.embeddings
         embeddings.weight = table
@@ -88,7 +91,7 @@ def _numbers(tensor: Tensor) -> Any:
     return tensor.detach().float().cpu().numpy().copy()
 
 
-def _encodings(embedding: nn.Module) -> Any:
+def _encodings(embedding: Any) -> Any:
     """What the embedding adds to each position."""
     table = getattr(embedding.position, "table", None)
     dim = embedding.table.embedding_dim
@@ -118,3 +121,44 @@ def _attention(spec: Any, layer: MultiHeadAttention, around: Residual, *, joined
         _linear(spec.linear[0], layer.query)
         _linear(spec.linear[1], layer.key_value)
     _linear(spec.linear[-1], layer.output)
+
+
+def check(writer: Writer, folder: Path, *, texts: int = 24) -> str:
+    """Write for random sources with both, greedily; what came of it, in words.
+
+    Raises:
+        ValueError: float32 weights whose outputs are not those of the model they came from.
+    """
+    import ctranslate2
+
+    from regard.decoding import Greedy, search
+
+    generator = torch.Generator().manual_seed(1)
+    vocabulary = len(writer.tokenizers.source)
+    sources = [
+        torch.randint(len(SPECIAL), vocabulary, (length,), generator=generator).tolist()
+        for length in torch.randint(1, 24, (texts,), generator=generator).tolist()
+    ]
+    other = ctranslate2.Translator(str(folder), device="cpu", compute_type="default")
+    found = other.translate_batch(
+        [writer.tokenizers.source.tokens(tokens) for tokens in sources],
+        beam_size=1,
+        max_decoding_length=_LONGEST,
+        disable_unk=True,
+        suppress_sequences=[[SPECIAL[PAD]], [SPECIAL[START]]],
+    )
+    lengths = torch.tensor([len(tokens) + 1 for tokens in sources])
+    source = torch.full((texts, int(lengths.max())), PAD)
+    for row, tokens in enumerate(sources):
+        source[row, : len(tokens) + 1] = torch.tensor([*tokens, END])
+    expected = search(writer.model, source, lengths, Greedy(max_length=_LONGEST))
+    same = sum(
+        writer.tokenizers.target.tokens(one[0].tokens) == theirs.hypotheses[0]
+        for one, theirs in zip(expected, found, strict=True)
+    )
+    if other.compute_type == "float32" and same < 0.9 * texts:
+        raise ValueError(
+            f"only {same} of {texts} outputs of {folder} are those of the model: something in it is not as CTranslate2 "
+            "computes it; please report it"
+        )
+    return f"{same} of {texts} random sources give the same output in {other.compute_type}"

@@ -11,6 +11,7 @@ from regard.attention.api import observe
 from regard.attention.masks import Mask
 from regard.attention.observations import Weights
 from regard.attention.padding import Documents, Lengths
+from regard.models.packed import PackedDecoder
 from regard.models.transformer import Layers, Transformer, TransformerState
 from regard.ops.log_probability import linear_log_probability
 
@@ -124,10 +125,12 @@ class PointerTransformer(Transformer):
 
     def encode(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> PointerState:
         """Read the source, and be ready to decode."""
-        state = super().encode(source, source_lengths)
+        state = self.begin(source, source_lengths)
         return PointerState(state.memory, state.lengths, state.caches, source, self.copying.key(state.memory))
 
-    def step(self, tokens: Int[Tensor, " rows"], state: TransformerState) -> Float[Tensor, "rows vocabulary"]:
+    def step(
+        self, tokens: Int[Tensor, " rows"], state: TransformerState | PackedDecoder
+    ) -> Float[Tensor, "rows vocabulary"]:
         """Log-probabilities of the token after `tokens`, the next of each row; advances the state in place."""
         assert isinstance(state, PointerState)
         hidden = self.decoder(tokens.unsqueeze(1), state.memory, memory_mask=state.mask, caches=state.caches)

@@ -229,9 +229,14 @@ class Transformer(nn.Module):
         self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]
     ) -> TransformerState | PackedDecoder:
         """Read the source, and be ready to decode."""
+        state = self.begin(source, source_lengths)
+        if PackedDecoder.fits(self.decoder, state.memory):
+            return PackedDecoder(self.decoder, self.output_weight, state.memory, source_lengths)
+        return state
+
+    def begin(self, source: Int[Tensor, "batch source"], source_lengths: Int[Tensor, " batch"]) -> TransformerState:
+        """What the decoder itself keeps between its steps."""
         memory = self.encoder(source, source_lengths)
-        if PackedDecoder.fits(self.decoder, memory):
-            return PackedDecoder(self.decoder, self.output_weight, memory, source_lengths)
         return TransformerState(memory, source_lengths, [BlockCache() for _ in self.decoder.layers])
 
     def step(

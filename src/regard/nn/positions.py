@@ -95,6 +95,11 @@ class Rotary(nn.Module):
         angle = _angles(position, self.head_dim, self.base, inputs.dtype)
         return turn(inputs, angle.cos().to(inputs.dtype), angle.sin().to(inputs.dtype))
 
+    def at(self, position: int) -> tuple[Float[Tensor, " half"], Float[Tensor, " half"]]:
+        """The cosines and the sines of a position's angles."""
+        (angle,) = _angles(torch.tensor([position]), self.head_dim, self.base, torch.float32)
+        return angle.cos(), angle.sin()
+
 
 def _angles(
     position: Int[Tensor, "*rows length"], dim: int, base: float, dtype: torch.dtype

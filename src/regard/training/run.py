@@ -22,7 +22,8 @@ class RunDirectory:
 
     `config.yaml` (resolved options), `weights.safetensors` (all that predict, look and serve read),
     `tokenizer.json` and, of what classifies, `labels.json` beside it, `metrics.jsonl`, `loss.png`, `metric.png`,
-    `train.log`, `resume.ckpt` (read by `resume` alone), `epochs/epoch-NNN.safetensors` (the last, for the average),
+    `train.log`, `evaluation.json` (what `regard evaluate` found), `resume.ckpt` (read by `resume` alone),
+    `epochs/epoch-NNN.safetensors` (the last, for the average),
     `samples/epoch-NNN.png` of tasks that show what they find.
     """
 
@@ -88,6 +89,10 @@ class RunDirectory:
     @property
     def metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def evaluation_path(self) -> Path:
+        return self.path / "evaluation.json"
 
     @property
     def checkpoint_path(self) -> Path:
@@ -176,6 +181,19 @@ class RunDirectory:
             return []
         lines = self.metrics_path.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]
+
+    def save_evaluation(self, split: str, scores: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps what `regard evaluate` found on a split in `evaluation.json`, beside what it found on others."""
+        found = {**self.read_evaluations(), split: [dict(score) for score in scores]}
+        with atomic_write(self.evaluation_path) as file:
+            file.write(json.dumps(found, ensure_ascii=False, indent=1).encode())
+
+    def read_evaluations(self) -> dict[str, list[dict[str, Any]]]:
+        """The scores of every split that was evaluated: `name`, `value` and `signature` of each."""
+        if not self.evaluation_path.exists():
+            return {}
+        found: dict[str, list[dict[str, Any]]] = json.loads(self.evaluation_path.read_text(encoding="utf-8"))
+        return found
 
     def forget_metrics_after(self, step: int) -> None:
         """Drops what a run resumed at `step` measures again: what came after, a cut epoch, the end."""

@@ -1,0 +1,32 @@
+"""`regard export`: a run in another form."""
+
+import pytest
+
+
+def test_ctranslate2(regard, model, tmp_path):
+    folder = tmp_path / "small-ct2"
+    done = regard("export", model, "--to", "ctranslate2", "-o", folder)
+    assert (done.status, done.out) == (0, ""), done.err
+    assert done.err.startswith(f"wrote {folder}; 2")
+    assert done.err.endswith(" of 24 random sources give the same output in float32\n")
+    assert {"config.json", "model.bin"} <= {path.name for path in folder.iterdir()}
+    done = regard("export", model, "--to", "ctranslate2", "--quantization", "int8", "-o", tmp_path / "small-int8")
+    assert "random sources give the same output in int8" in done.err
+
+
+def test_hub(regard, model, tmp_path):
+    folder = tmp_path / "small-hub"
+    assert f"wrote {folder}; put it on a hub by: " in regard("export", model, "--to", "hub", "-o", folder).err
+    assert regard("predict", folder, "a man").out == regard("predict", model, "a man").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["no/run", "--to", "hub"], "no/run is not a run directory: there is no such folder"),
+        (["MODEL", "--to", "hub", "--quantization", "int8"], "--quantization is for --to ctranslate2, not for hub"),
+        (["MODEL", "--to", "hub", "-o", "MODEL"], "exists and is not empty: choose another with -o"),
+    ],
+)
+def test_what_cannot_be_exported(regard, model, words, said):
+    assert said in regard("export", *(word.replace("MODEL", str(model)) for word in words)).told("export")
