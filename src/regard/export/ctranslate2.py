@@ -144,6 +144,7 @@ def check(writer: Writer, folder: Path, *, texts: int = 24) -> str:
         [writer.tokenizers.source.tokens(tokens) for tokens in sources],
         beam_size=1,
         max_decoding_length=_LONGEST,
+        min_decoding_length=0,  # an output may be empty
         disable_unk=True,
         suppress_sequences=[[SPECIAL[PAD]], [SPECIAL[START]]],
     )

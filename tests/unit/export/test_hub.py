@@ -47,7 +47,8 @@ def test_it_runs_and_says_what_it_is(run: RunDirectory, tmp_path: Path) -> None:
     assert "| val | accuracy | 62.50 | n=16 |" in body
     assert "| validation | accuracy |" in body
     assert "- 2 epochs, " in body
-    assert "float32 on cpu, 1 threads" in body
+    assert "parameters, " in body
+    assert "float32 on cpu, " in body
     assert "| heads | 2 |" in body
     assert 'regard predict reviews-model "a text"' in body
     assert "somewhere-private" not in "".join(
