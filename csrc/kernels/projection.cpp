@@ -1,15 +1,13 @@
 // Projections of few rows: what takes the time is to read the weight, and to be called at all.
 //
 // The weight lies in panels of as many columns as two vectors have, laid out once for many calls, and is read from there in
-// order. A task has some panels and a block of rows, which it norms for itself: of so few rows that costs less than to
-// wait for others.
+// order.
 
 #include "kernels/projection.h"
 
 #include "kernels/along.h"
 #include "kernels/bounds.h"
 #include "kernels/entries.h"
-#include "kernels/norm.h"
 #include "parallel/parallel.h"
 
 namespace regard::REGARD_ISA {
@@ -36,17 +34,19 @@ INLINE inline void finish(const Projection& call, const float* products, std::in
 
 std::int64_t blocks_of(std::int64_t rows) { return (rows + ROWS - 1) / ROWS; }
 
+// Blocks are alike, and of whole tiles but for the last.
+std::int64_t rows_of_block(std::int64_t rows) {
+  const std::int64_t blocks = blocks_of(rows), each = (rows + blocks - 1) / blocks;
+  return (each + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+}
+
 void projection_task(const void* given, std::int64_t index, float* room) {
   const Projection& call = *static_cast<const Projection*>(given);
-  const std::int64_t blocks = blocks_of(call.rows), first = index % blocks * ROWS, panel = index / blocks * PANELS;
-  const int rows = (int)least_of(ROWS, call.rows - first), depth = (int)call.depth;
+  const std::int64_t blocks = blocks_of(call.rows), some = rows_of_block(call.rows), first = index % blocks * some;
+  const std::int64_t panel = index / blocks * PANELS;
+  const int rows = (int)least_of(some, call.rows - first), depth = (int)call.depth;
   const float* inputs = call.inputs + first * call.depth;
-  float *products = room, *normed = room + ROWS * PANEL;
-  if (call.gain) {
-    for (int row = 0; row < rows; ++row)
-      norm_row(inputs + row * call.depth, normed + row * call.depth, call.depth, call.gain, call.shift, call.eps);
-    inputs = normed;
-  }
+  float* products = room;
   const std::int64_t last = least_of(panel + PANELS, panels_of(call.columns));
   for (std::int64_t p = panel; p < last; ++p) {
     product<false>(Left<float>{inputs, call.depth, 1}, call.packed + p * call.depth * PANEL, PANEL, rows, PANEL, depth, products, PANEL);
@@ -60,20 +60,29 @@ void projection_task(const void* given, std::int64_t index, float* room) {
 
 std::int64_t packed_numbers(std::int64_t depth, std::int64_t columns) noexcept { return panels_of(columns) * depth * PANEL; }
 
+// A vector of columns at a time is turned in registers, as much of it as there is.
 void pack_weight(const float* weight, std::int64_t depth, std::int64_t columns, float* packed) noexcept {
-  for (std::int64_t panel = 0; panel < panels_of(columns); ++panel)
-    for (std::int64_t k = 0; k < depth; ++k)
-      for (std::int64_t c = 0; c < PANEL; ++c, ++packed) {
-        const std::int64_t column = panel * PANEL + c;
-        *packed = column < columns ? weight[column * depth + k] : 0.0f;
-      }
+  for (std::int64_t panel = 0; panel < panels_of(columns); ++panel, packed += depth * PANEL)
+    for (std::int64_t half = 0; half < PANEL; half += LANES) {
+      const std::int64_t column = panel * PANEL + half;
+      std::int64_t k = 0;
+      if (column + LANES <= columns)
+        for (; k + LANES <= depth; k += LANES) {
+          Floats square[LANES];
+          for (int lane = 0; lane < LANES; ++lane) square[lane] = load(weight + (column + lane) * depth + k);
+          transpose(square);
+          for (int lane = 0; lane < LANES; ++lane) store(packed + (k + lane) * PANEL + half, square[lane]);
+        }
+      for (; k < depth; ++k)
+        for (std::int64_t lane = 0; lane < LANES; ++lane)
+          packed[k * PANEL + half + lane] = column + lane < columns ? weight[(column + lane) * depth + k] : 0.0f;
+    }
 }
 
 Status projection(const Projection& call) noexcept {
   const int threads = call.rows * call.depth * call.columns < FEW ? 1 : call.threads;
   const std::int64_t tasks = blocks_of(call.rows) * ((panels_of(call.columns) + PANELS - 1) / PANELS);
-  const std::size_t room = (std::size_t)ROWS * (PANEL + (call.gain ? (std::size_t)call.depth : 0));
-  return run_parallel(threads, tasks, room, projection_task, &call);
+  return run_parallel(threads, tasks, (std::size_t)ROWS * PANEL, projection_task, &call);
 }
 
 }  // namespace regard::REGARD_ISA

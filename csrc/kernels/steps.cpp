@@ -97,9 +97,11 @@ void turn_rows(float* rows, std::int64_t count, std::int64_t row, std::int64_t h
     }
 }
 
-void norm_rows(const Norm& norm, float* rows, std::int64_t count, std::int64_t width) {
-  if (!norm.gain) return;
-  for (std::int64_t i = 0; i < count; ++i) norm_row(rows + i * width, rows + i * width, width, norm.gain, norm.shift, norm.eps);
+// Rows normed to `to`, which may be where they are; or as they are, where there is no norm.
+const float* normed(const Norm& norm, const float* rows, std::int64_t count, std::int64_t width, float* to) {
+  if (!norm.gain) return rows;
+  for (std::int64_t i = 0; i < count; ++i) norm_row(rows + i * width, to + i * width, width, norm.gain, norm.shift, norm.eps);
+  return to;
 }
 
 // The error function, to 1.5e-7 (Abramowitz and Stegun 7.1.26).
@@ -127,12 +129,12 @@ struct Running {
   const Step& step;
   Status status = Status::done;
 
-  void project(const Linear& linear, const Norm& norm, const float* inputs, const float* added, float* outputs, bool relu = false) {
+  void project(const Linear& linear, const float* inputs, const float* added, float* outputs, bool relu = false) {
     if (status != Status::done) return;
     Projection call{};
     call.rows = step.rows, call.depth = linear.depth, call.columns = linear.columns, call.inputs = inputs;
-    call.gain = norm.gain, call.shift = norm.shift, call.eps = norm.eps, call.packed = linear.packed, call.bias = linear.bias;
-    call.relu = relu, call.added = added, call.outputs = outputs, call.threads = step.threads;
+    call.packed = linear.packed, call.bias = linear.bias, call.relu = relu, call.added = added, call.outputs = outputs;
+    call.threads = step.threads;
     status = projection(call);
   }
 
@@ -143,7 +145,6 @@ struct Running {
 
 std::int64_t largest(std::int64_t x, std::int64_t y) { return x < y ? y : x; }
 
-constexpr Norm NO_NORM{nullptr, nullptr, 0.0f};
 
 }  // namespace
 
@@ -154,35 +155,36 @@ Status decoder_step(const Step& step) noexcept {
     const DecoderBlock& block = decoder.block[b];
     widest = largest(widest, largest(block.write.depth, block.answer.depth)), inner = largest(inner, block.inner.columns);
   }
-  Workspace space(step.rows * (2 * widest + inner));
+  const std::int64_t rows = step.rows, dim = decoder.dim;
+  Workspace space(rows * (2 * widest + inner + dim));
   if (!space) return Status::no_memory;
-  float *asked = space.take(step.rows * widest), *context = space.take(step.rows * widest), *between = space.take(step.rows * inner);
-  float* hidden = step.hidden;
+  float *asked = space.take(rows * widest), *context = space.take(rows * widest), *between = space.take(rows * inner);
+  float *hidden = step.hidden, *room = space.take(rows * dim);
   Running running{step};
   for (std::int64_t b = 0; b < decoder.blocks; ++b) {
     const DecoderBlock& block = decoder.block[b];
     const std::int64_t row = block.read.columns, queries = block.own.heads * block.own.width;
     float* said = block.said + step.first * row;
-    running.project(block.read, block.before[0], hidden, nullptr, said);
-    if (step.turn) turn_rows(said, step.rows, row, block.own.heads + block.own.kv_heads, block.own.width, step.turn);
+    running.project(block.read, normed(block.before[0], hidden, rows, dim, room), nullptr, said);
+    if (step.turn) turn_rows(said, rows, row, block.own.heads + block.own.kv_heads, block.own.width, step.turn);
     running.run({block.own, said, context, row, row, block.said + queries, step.table, step.table_row, step.steps, nullptr, nullptr, 0},
                 step.steps);
-    running.project(block.write, NO_NORM, context, hidden, hidden);
-    norm_rows(block.after[0], hidden, step.rows, decoder.dim);
+    running.project(block.write, context, hidden, hidden);
+    normed(block.after[0], hidden, rows, dim, hidden);
 
-    running.project(block.ask, block.before[1], hidden, nullptr, asked);
+    running.project(block.ask, normed(block.before[1], hidden, rows, dim, room), nullptr, asked);
     running.run({block.cross, asked, context, block.ask.columns, 2 * block.cross.kv_heads * block.cross.width, block.memory, nullptr, 0, 0,
                  step.sentence, decoder.lengths, decoder.places},
                 decoder.places);
-    running.project(block.answer, NO_NORM, context, hidden, hidden);
-    norm_rows(block.after[1], hidden, step.rows, decoder.dim);
+    running.project(block.answer, context, hidden, hidden);
+    normed(block.after[1], hidden, rows, dim, hidden);
 
-    running.project(block.inner, block.before[2], hidden, nullptr, between, block.activation == Activation::relu);
-    if (block.activation != Activation::relu) activate(between, step.rows * block.inner.columns, block.activation);
-    running.project(block.outer, NO_NORM, between, hidden, hidden);
-    norm_rows(block.after[2], hidden, step.rows, decoder.dim);
+    running.project(block.inner, normed(block.before[2], hidden, rows, dim, room), nullptr, between, block.activation == Activation::relu);
+    if (block.activation != Activation::relu) activate(between, rows * block.inner.columns, block.activation);
+    running.project(block.outer, between, hidden, hidden);
+    normed(block.after[2], hidden, rows, dim, hidden);
   }
-  running.project(decoder.logits, decoder.norm, hidden, nullptr, step.logits);
+  running.project(decoder.logits, normed(decoder.norm, hidden, rows, dim, room), nullptr, step.logits);
   return running.status;
 }
 

@@ -42,7 +42,7 @@ class Searchable(Protocol):
         ...
 
     def step(self, tokens: Int[Tensor, " rows"], state: Any) -> Float[Tensor, "rows vocabulary"]:
-        """Emit: the logits of each row's next token, which are the caller's. Advances `state` in place by `tokens`.
+        """Emit: the logits of each row's next token, the caller's until the next step. Advances `state` by `tokens`.
 
         Arguments:
             tokens: the token that each row emitted last; START at the first step.

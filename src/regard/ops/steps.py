@@ -94,6 +94,7 @@ class Steps:
         self._said = [torch.empty(0, block.linears[0].columns) for block in blocks]
         self._table = torch.zeros(len(lengths), _ROOM, dtype=torch.int32)
         self._sentence = torch.arange(len(lengths), dtype=torch.int32)
+        self._logits = torch.empty(0, logits.columns)
         self._call: tuple[object, ...] = ()
 
     def select(self, rows: Tensor) -> None:
@@ -101,7 +102,7 @@ class Steps:
         self._table, self._sentence = self._table.index_select(0, rows), self._sentence.index_select(0, rows)
 
     def step(self, hidden: Tensor, turn: Tensor | None) -> Tensor:
-        """Logits `(rows, vocabulary)`.
+        """Logits `(rows, vocabulary)`, which may be overwritten, and are by the next step.
 
         Args:
             hidden: the embeddings, `(rows, dim)`, contiguous; they are overwritten.
@@ -114,7 +115,9 @@ class Steps:
         self._table[:, self.made - 1] = torch.arange(first, self._used, dtype=torch.int32)
         if self._used > len(self._said[0]):
             self._grow(max(self._used, 2 * len(self._said[0]), _ROOM * rows), first)
-        found = torch.empty(rows, self.logits.columns)
+        if rows > len(self._logits):
+            self._logits = torch.empty(rows, self.logits.columns)  # kept: fresh memory costs more than to fill it
+        found = self._logits[:rows]
         module().decoder_step(
             torch.get_num_threads(),
             self._call,
