@@ -32,7 +32,7 @@ def test_no_request_makes_it_fail(mode: GenerationMode) -> None:
                 continue
 
             @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
-            @hypothesis.settings(max_examples=12, suppress_health_check=list(hypothesis.HealthCheck), database=None)
+            @hypothesis.settings(max_examples=8, suppress_health_check=list(hypothesis.HealthCheck), database=None)
             def check(case: Any) -> None:
                 case.call_and_validate(checks=CHECKS)
 
