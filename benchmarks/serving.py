@@ -107,7 +107,10 @@ def main() -> None:
         for clients in options.clients:
             found = asyncio.run(load(address, "model", options.input, clients, options.seconds))
             print(found.row(str(clients), options.seconds), flush=True)
-        end = lambda: served.send_signal(signal.SIGTERM)  # noqa: E731
+
+        def end() -> None:
+            served.send_signal(signal.SIGTERM)
+
         found = asyncio.run(load(address, "model", options.input, options.clients[-1], options.seconds, end))
         print(found.row(f"{options.clients[-1]}, ended in the middle", options.seconds / 2), flush=True)
         print(

@@ -3,9 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from regard.cli.opening import open_model
 from regard.tasks.registry import open_run
 
 FORMS = {
@@ -28,27 +26,20 @@ def run(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.quantization != "float32" and options.to != "ctranslate2":
         raise ValueError(f"--quantization is for --to ctranslate2, not for {options.to}: leave it out")
-    _, directory = open_run(options.run)
+    application, directory = open_run(options.run)
     path = directory.path.resolve()
     folder: Path = options.output or path.with_name(f"{path.name}-{options.to}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not empty: choose another with -o")
-    said: Any = _hub(options.run, folder) if options.to == "hub" else _ctranslate2(options, folder)
-    print(said, file=sys.stderr)
-    return 0
+    if options.to == "hub":
+        from regard.export.hub import to_hub
 
-
-def _hub(run: str, folder: Path) -> str:
-    from regard.export.hub import to_hub
-
-    _, directory = open_run(run)
-    to_hub(directory, folder)
-    return f"wrote {folder}; put it on a hub by: huggingface-cli upload NAME {folder}"
-
-
-def _ctranslate2(options: argparse.Namespace, folder: Path) -> str:
+        to_hub(directory, folder)
+        print(f"wrote {folder}; put it on a hub by: hf upload NAME {folder}", file=sys.stderr)
+        return 0
     from regard.export.ctranslate2 import check, to_ctranslate2
 
-    _, predictor, _ = open_model(options.run, None)
+    predictor = application.load(directory)
     to_ctranslate2(predictor, folder, quantization=options.quantization)
-    return f"wrote {folder}; {check(predictor, folder)}"
+    print(f"wrote {folder}; {check(predictor, folder)}", file=sys.stderr)
+    return 0

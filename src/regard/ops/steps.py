@@ -85,11 +85,11 @@ class Steps:
         blocks: of the decoder, at most `MOST_BLOCKS`.
         norm: of what the last block gives.
         logits: the output projection.
-        lengths: int64 `(sentences,)`, how many places of the memory there are.
+        lengths: `(sentences,)`, how many places of the memory there are.
     """
 
     def __init__(self, blocks: Sequence[Block], norm: Norm, logits: Linear, lengths: Tensor) -> None:
-        self.blocks, self.norm, self.logits, self.lengths = blocks, norm, logits, lengths.contiguous()
+        self.blocks, self.norm, self.logits, self.lengths = blocks, norm, logits, lengths.long().contiguous()
         self.made, self._used = 0, 0  # steps, and places that are taken
         self._said = [torch.empty(0, block.linears[0].columns) for block in blocks]
         self._table = torch.zeros(len(lengths), _ROOM, dtype=torch.int32)

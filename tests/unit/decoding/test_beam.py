@@ -10,7 +10,6 @@ from torch import Tensor
 
 from regard.decoding import Beam, Greedy, search
 from regard.models.tokens import END, START
-from regard.ops.ranking import greatest
 
 ONE = (torch.tensor([[7]]), torch.tensor([1]))
 SPECIAL = (0, 1, 2)
@@ -204,20 +203,3 @@ def test_fewer_are_returned_where_there_are_fewer(table: Callable) -> None:
     model = table({START: {4: 1.0}, 4: {END: 1.0}})
     [found] = search(model, *ONE, Beam(width=5, n_best=5))
     assert [h.tokens for h in found] == [(4,)]
-
-
-@hypothesis.given(
-    rows=st.lists(
-        st.lists(st.sampled_from([0.0, 1.0, 2.0, -torch.inf]), min_size=11, max_size=11),
-        min_size=1,
-        max_size=3,
-    ),
-    count=st.integers(1, 11),
-)
-def test_top_takes_the_lower_of_equals(rows: list[list[float]], count: int) -> None:
-    values, places = greatest(torch.tensor(rows), count)
-    for row, found, at in zip(rows, values.tolist(), places.tolist(), strict=True):
-        expected = sorted(range(11), key=lambda place: (-row[place], place))[:count]
-        assert found == [row[place] for place in expected]
-        possible = [place for place in expected if row[place] > -math.inf]  # the rest is nobody's choice
-        assert at[: len(possible)] == possible

@@ -85,6 +85,13 @@ def test_a_search_finds_the_same(options: Greedy | Beam, monkeypatch: pytest.Mon
         assert [one.score for one in of_one] == pytest.approx([one.score for one in others], abs=1e-4)
 
 
+def test_lengths_may_be_of_any_integer() -> None:
+    model, (source, lengths) = transformer("pre"), sources()
+    assert search(model, source, lengths.int(), Greedy(max_length=7)) == search(
+        model, source, lengths, Greedy(max_length=7)
+    )
+
+
 def test_weights_that_change_are_seen_by_the_next_search() -> None:
     model, batch = transformer("pre"), sources()
     before = search(model, *batch, Greedy(max_length=5))

@@ -61,7 +61,10 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
         page = contexts[-1].new_page()
         page.on("console", lambda message: wrong.append(message.text) if expected not in message.text else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        foreign = lambda url: not url.startswith((address, "data:", "blob:", "about:"))  # noqa: E731
+
+        def foreign(url: str) -> bool:
+            return not url.startswith((address, "data:", "blob:", "about:"))
+
         page.on("request", lambda request: wrong.append(request.url) if foreign(request.url) else None)
         page.goto(f"{address}/#{model}")
         return page

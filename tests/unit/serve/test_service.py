@@ -202,7 +202,10 @@ def test_a_full_queue_says_when_to_come_again(serve: Callable[..., TestClient]) 
     texts.free.clear()
     client = serve(Model(name="turn", task="translation", predictor=texts), queue=3)
     with ThreadPoolExecutor(8) as pool:
-        post = lambda text: client.post("/v1/models/turn/predict", json={"inputs": [text]})  # noqa: E731
+
+        def post(text: str) -> Any:
+            return client.post("/v1/models/turn/predict", json={"inputs": [text]})
+
         first = pool.submit(post, "first")
         while not texts.batches:  # until it runs, and the queue is empty
             pass
