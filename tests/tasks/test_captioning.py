@@ -81,7 +81,8 @@ def trained(request, folder, tmp_path_factory) -> PictureCaptioner:
     """A model that was trained on the eight scenes until it knows them, saved and loaded."""
     recipe = tiny(folder, request.param)
     if request.param != "transformer":  # which learns faster
-        recipe = replace(recipe, received=0.01, training=replace(recipe.training, epochs=150, validate_every=150))
+        training = replace(recipe.training, epochs=150, validate_every=150)
+        recipe = replace(recipe, received=0.01, batch=8, training=training)
     with quick():
         return load(train(recipe, tmp_path_factory.mktemp("runs") / "run"))
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from regard.tasks.registry import open_run
 
 FORMS = {
-    "ctranslate2": "CTranslate2, float32 or --quantization int8: models that write a text for a text",
+    "ctranslate2": "CTranslate2, float32 or --quantization int8: what writes a text for a text, and classifiers",
+    "onnx": "programs for ONNX Runtime: the model, or its encoder and a decoder's step with its cache",
+    "torch": "the same as programs of torch.export",
     "hub": "a folder for a hub, with a model card filled from the run",
 }
 
@@ -37,9 +39,19 @@ def run(arguments: list[str]) -> int:
         to_hub(directory, folder)
         print(f"wrote {folder}; put it on a hub by: hf upload NAME {folder}", file=sys.stderr)
         return 0
-    from regard.export.ctranslate2 import check, to_ctranslate2
-
     predictor = application.load(directory)
-    to_ctranslate2(predictor, folder, quantization=options.quantization)
-    print(f"wrote {folder}; {check(predictor, folder)}", file=sys.stderr)
+    if options.to == "ctranslate2":
+        from regard.export import ctranslate2, ctranslate2_classifier
+
+        classifies = application.__name__ == "regard.tasks.sentiment"
+        form = ctranslate2_classifier if classifies else ctranslate2
+        form.to_ctranslate2(predictor, folder, quantization=options.quantization)
+        found = form.check(predictor, folder)
+    else:
+        from regard.export.checking import check_programs
+        from regard.export.programs import to_programs
+
+        parts = to_programs(predictor, directory, folder, options.to)
+        found = check_programs(predictor.model, parts, folder)
+    print(f"wrote {folder}; {found}", file=sys.stderr)
     return 0

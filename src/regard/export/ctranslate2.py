@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from regard.data.tokenizer import SPECIAL
 from regard.models.tokens import END, PAD, START
-from regard.models.transformer import Transformer
+from regard.models.transformer import Decoder, Encoder, Transformer
 from regard.nn.attention import MultiHeadAttention
 from regard.nn.blocks import Residual
 from regard.tasks.writing import Writer
@@ -27,51 +27,66 @@ def to_ctranslate2(writer: Writer, folder: Path, *, quantization: Quantization =
         ValueError: a model of another architecture, or with parts that CTranslate2 has not.
     """
     from ctranslate2.specs import TransformerSpec
-    from ctranslate2.specs.common_spec import Activation
 
     model = writer.model
     if type(model) is not Transformer:
         raise ValueError(
             f"CTranslate2 takes Transformers, and this is a {type(model).__name__}: regard serve runs it as it is"
         )
-    encoder: Any = model.encoder.layers
-    decoder: Any = model.decoder.layers
-    first = decoder[0]
-    _require(first.attention.rotary is None, "rotary positions", "--model.positions sinusoidal")
-    _require(first.attention.kv_heads == first.attention.heads, "grouped heads", "as many kv_heads as heads")
-    _require(model.encoder.pattern is None, "a window of attention", "no window")
-    activations: dict[type[nn.Module], int] = {
-        nn.ReLU: Activation.RELU,
-        nn.GELU: Activation.GELU,
-        nn.SiLU: Activation.SWISH,
-    }
-    spec = TransformerSpec.from_config(
-        (len(encoder), len(decoder)),
-        first.attention.heads,
-        pre_norm=first.around_attention.pre_norm,
-        activation=activations[type(first.feed_forward.activation)],
-    )
-    parts: list[tuple[Any, Any]] = [(model.encoder, spec.encoder), (model.decoder, spec.decoder)]
-    for part, given in parts:
-        table = _numbers(part.embedding.table.weight)
-        embeddings = given.embeddings[0] if part is model.encoder else given.embeddings
-        embeddings.weight = table
-        given.scale_embeddings = True
-        given.position_encodings.encodings = _encodings(part.embedding)
-        if isinstance(part.norm, nn.LayerNorm):
-            _norm(given.layer_norm, part.norm)
-        for layer, one in zip(part.layers, given.layer, strict=True):
-            _attention(one.self_attention, layer.attention, layer.around_attention, joined=True)
-            if part is model.decoder:
-                _attention(one.attention, layer.cross, layer.around_cross, joined=False)
-            _norm(one.ffn.layer_norm, layer.around_feed_forward.norm)
-            _linear(one.ffn.linear_0, layer.feed_forward.inner)
-            _linear(one.ffn.linear_1, layer.feed_forward.outer)
-    spec.decoder.projection.weight = _numbers(model.output_weight)
+    shape = shape_of(model.encoder)
+    shape_of(model.decoder)
+    spec = TransformerSpec.from_config((len(model.encoder.layers), len(model.decoder.layers)), **shape)
+    fill(spec.encoder, model.encoder)
+    fill(spec.decoder, model.decoder)
+    spec.decoder.projection.weight = numbers(model.output_weight)
     tokenizers = writer.tokenizers
     spec.register_source_vocabulary(tokenizers.source.tokens(range(len(tokenizers.source))))
     spec.register_target_vocabulary(tokenizers.target.tokens(range(len(tokenizers.target))))
     spec.config.add_source_eos = True
+    save(spec, model.encoder, folder, quantization)
+
+
+def shape_of(part: Encoder | Decoder) -> dict[str, Any]:
+    """Heads, norms and activation of layers, as CTranslate2's specifications are told of them.
+
+    Raises:
+        ValueError: it has no such layers.
+    """
+    from ctranslate2.specs.common_spec import Activation
+
+    first: Any = part.layers[0]
+    _require(first.attention.rotary is None, "rotary positions", "--model.positions sinusoidal")
+    _require(first.attention.kv_heads == first.attention.heads, "grouped heads", "as many kv_heads as heads")
+    _require(getattr(part, "pattern", None) is None, "a window of attention", "no window")
+    activations = {nn.ReLU: Activation.RELU, nn.GELU: Activation.GELU, nn.SiLU: Activation.SWISH}
+    return {
+        "num_heads": first.attention.heads,
+        "pre_norm": first.around_attention.pre_norm,
+        "activation": activations[type(first.feed_forward.activation)],
+    }
+
+
+def fill(spec: Any, part: Encoder | Decoder) -> None:
+    """Copy weights into their specification."""
+    embeddings = spec.embeddings[0] if isinstance(part, Encoder) else spec.embeddings
+    embeddings.weight = numbers(part.embedding.table.weight)
+    spec.scale_embeddings = True
+    spec.position_encodings.encodings = _encodings(part.embedding)
+    if isinstance(part.norm, nn.LayerNorm):
+        _norm(spec.layer_norm, part.norm)
+    layers: Any = part.layers
+    for layer, one in zip(layers, spec.layer, strict=True):
+        _attention(one.self_attention, layer.attention, layer.around_attention, joined=True)
+        if isinstance(part, Decoder):
+            _attention(one.attention, layer.cross, layer.around_cross, joined=False)
+        _norm(one.ffn.layer_norm, layer.around_feed_forward.norm)
+        _linear(one.ffn.linear_0, layer.feed_forward.inner)
+        _linear(one.ffn.linear_1, layer.feed_forward.outer)
+
+
+def save(spec: Any, encoder: Encoder, folder: Path, quantization: Quantization) -> None:
+    """Write a specification with its weights, as they are or quantized."""
+    first: Any = encoder.layers[0]
     spec.config.layer_norm_epsilon = first.around_attention.norm.eps
     spec.validate()
     spec.optimize(quantization=None if quantization == "float32" else quantization)
@@ -86,7 +101,7 @@ def _require(holds: bool, has: str, instead: str) -> None:
         )
 
 
-def _numbers(tensor: Tensor) -> Any:
+def numbers(tensor: Tensor) -> Any:
     """A copy: quantization scales tensors in place."""
     return tensor.detach().float().cpu().numpy().copy()
 
@@ -96,20 +111,20 @@ def _encodings(embedding: Any) -> Any:
     table = getattr(embedding.position, "table", None)
     dim = embedding.table.embedding_dim
     if table is not None:
-        return _numbers(table)
+        return numbers(table)
     if embedding.position is None:
-        return _numbers(torch.zeros(_POSITIONS, dim))
-    return _numbers(embedding.position(torch.zeros(1, _POSITIONS, dim))[0])
+        return numbers(torch.zeros(_POSITIONS, dim))
+    return numbers(embedding.position(torch.zeros(1, _POSITIONS, dim))[0])
 
 
 def _linear(spec: Any, *layers: nn.Linear) -> None:
-    spec.weight = _numbers(torch.cat([layer.weight for layer in layers]))
+    spec.weight = numbers(torch.cat([layer.weight for layer in layers]))
     if layers[0].bias is not None:
-        spec.bias = _numbers(torch.cat([layer.bias for layer in layers]))
+        spec.bias = numbers(torch.cat([layer.bias for layer in layers]))
 
 
 def _norm(spec: Any, norm: nn.LayerNorm) -> None:
-    spec.gamma, spec.beta = _numbers(norm.weight), _numbers(norm.bias)
+    spec.gamma, spec.beta = numbers(norm.weight), numbers(norm.bias)
 
 
 def _attention(spec: Any, layer: MultiHeadAttention, around: Residual, *, joined: bool) -> None:

@@ -72,7 +72,7 @@ class Captioner(nn.Module):
     def encode(self, pictures: Tensor, counts: Int[Tensor, " batch"]) -> TransformerState:
         """Look at the pictures, and be ready to say one thing of each; `counts` is not read."""
         memory = self.memory(pictures)
-        lengths = torch.full((len(memory),), memory.shape[1], device=memory.device)
+        lengths = torch.full((memory.shape[0],), memory.shape[1], device=memory.device)
         return TransformerState(memory, lengths, [BlockCache() for _ in self.decoder.layers])
 
     def step(self, tokens: Int[Tensor, " rows"], state: TransformerState) -> Float[Tensor, "rows vocabulary"]:

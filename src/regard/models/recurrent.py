@@ -11,6 +11,7 @@ from regard.attention.api import attend
 from regard.attention.padding import Lengths
 from regard.attention.scores import Additive, Dot, General, Prepared, Score
 from regard.nn.dropout import Dropout
+from regard.nn.recurrence import read_rows
 
 Attention = Literal["none", "bahdanau", "general", "dot"]
 
@@ -57,12 +58,8 @@ class RecurrentEncoder(nn.Module):
         self, tokens: Int[Tensor, "batch source"], lengths: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch source hidden"], Float[Tensor, "batch hidden"]]:
         """The states of every token, and both directions' last ones side by side."""
-        packed = nn.utils.rnn.pack_padded_sequence(
-            self.dropout(self.table(tokens)), lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, last = self.recurrence(packed)
-        memory, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=tokens.shape[1])
-        return self.dropout(memory), torch.cat((last[-2], last[-1]), -1)
+        memory, last = read_rows(self.recurrence, self.dropout(self.table(tokens)), lengths)
+        return self.dropout(memory), last
 
 
 @dataclass(eq=False)

@@ -101,7 +101,7 @@ class Segmenter(nn.Module):
     def _classes(self, coarse: Map) -> Float[Tensor, "batch classes dim"]:
         """The vector of each class, after it has seen the picture."""
         memory = self.position(coarse.permute(0, 2, 3, 1)).flatten(1, 2)
-        classes = self.queries.expand(len(coarse), -1, -1)
+        classes = self.queries.expand(coarse.shape[0], -1, -1)
         for layer in self.layers:
             classes = layer(classes, memory)
         return classes

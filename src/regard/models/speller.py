@@ -13,6 +13,7 @@ from regard.attention.padding import Lengths
 from regard.attention.scores import Prepared
 from regard.models.transformer import table
 from regard.nn.dropout import Dropout
+from regard.nn.recurrence import read_rows
 
 Memory = Float[Tensor, "batch length dim"]
 
@@ -40,11 +41,7 @@ class Listener(nn.Module):
         )
 
     def forward(self, inputs: Memory, lengths: Int[Tensor, " batch"]) -> Memory:
-        packed = nn.utils.rnn.pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        hidden, _ = nn.utils.rnn.pad_packed_sequence(
-            self.recurrence(packed)[0], batch_first=True, total_length=inputs.shape[1]
-        )
-        return hidden
+        return read_rows(self.recurrence, inputs, lengths)[0]
 
 
 @dataclass(eq=False)
@@ -90,7 +87,7 @@ class Speller(nn.Module):
 
     def begin(self, memory: Memory, lengths: Int[Tensor, " batch"]) -> SpellingState:
         """Nothing was written yet: it looks at all of the sound alike."""
-        zeros = memory.new_zeros(len(memory), memory.shape[2])
+        zeros = memory.new_zeros(memory.shape[0], memory.shape[2])
         inside = torch.arange(memory.shape[1], device=memory.device) < lengths.unsqueeze(1)
         looked = inside.to(memory.dtype) / lengths.unsqueeze(1)
         keys = self.score.prepare(memory.unsqueeze(1))

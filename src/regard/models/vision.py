@@ -1,6 +1,5 @@
 """Visual encoders: pictures in, maps of features at several strides out."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -172,8 +171,10 @@ class MapsOfOne(nn.Module):
     def forward(self, one: Tensor, height: int, width: int) -> list[Float[Tensor, "batch _dim _height _width"]]:
         """The maps, by ascending stride, cut to a picture of this height and width, which patches may reach beyond."""
         maps = []
-        for factor, made in ((4, self.finest(one)), (2, self.finer(one)), (1, one), (0.5, self.coarser(one))):
-            rows, columns = (math.ceil(length * factor / self.patch) for length in (height, width))
+        patch = self.patch
+        finer = ((4, patch, self.finest(one)), (2, patch, self.finer(one)))
+        for times, over, made in (*finer, (1, patch, one), (1, 2 * patch, self.coarser(one))):
+            rows, columns = (-(-length * times // over) for length in (height, width))
             maps.append(made[..., :rows, :columns])
         return maps
 

@@ -41,5 +41,5 @@ class AdditivePooling(nn.Module):
         """
         queries = mask.lengths.shape[1] if isinstance(mask, Documents) else 1
         heads = hidden.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
-        query = self.query.to(hidden.dtype).expand(len(hidden), -1, queries, -1)
+        query = self.query.to(hidden.dtype).expand(hidden.shape[0], -1, queries, -1)
         return attend(query, heads, heads, score=self.score, mask=mask).transpose(1, 2).flatten(2).flatten(0, 1)

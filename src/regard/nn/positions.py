@@ -20,7 +20,7 @@ class Sinusoidal(nn.Module):
         self, inputs: Float[Tensor, "batch length dim"], position: int | Int[Tensor, "batch length"] = 0
     ) -> Float[Tensor, "batch length dim"]:
         """Add the encodings of the positions at which the inputs stand: all of them given, or that of the first."""
-        if isinstance(position, int):
+        if not isinstance(position, Tensor):
             return inputs + self._encodings(torch.arange(position, position + inputs.shape[1]), inputs)
         if torch.compiler.is_compiling():  # which position is the last cannot be looked at
             return inputs + self._encodings(position, inputs)
@@ -49,8 +49,8 @@ class SinusoidalMap(nn.Module):
     def forward(self, inputs: Float[Tensor, "batch height width dim"]) -> Float[Tensor, "batch height width dim"]:
         """Add the encodings of rows and columns."""
         rows, columns = inputs.chunk(2, -1)
-        rows = self.axis(rows.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(inputs), -1)).transpose(1, 2)
-        columns = self.axis(columns.flatten(0, 1)).unflatten(0, (len(inputs), -1))
+        rows = self.axis(rows.transpose(1, 2).flatten(0, 1)).unflatten(0, (inputs.shape[0], -1)).transpose(1, 2)
+        columns = self.axis(columns.flatten(0, 1)).unflatten(0, (inputs.shape[0], -1))
         return torch.cat((rows, columns), -1)
 
 
@@ -65,13 +65,14 @@ class Learned(nn.Module):
         self, inputs: Float[Tensor, "batch length dim"], position: int | Int[Tensor, "batch length"] = 0
     ) -> Float[Tensor, "batch length dim"]:
         """Add the vectors of the positions at which the inputs stand: all of them given, or that of the first."""
-        end = position + inputs.shape[1] if isinstance(position, int) else int(position.max()) + 1
+        first = not isinstance(position, Tensor)
+        end = int(position.max()) + 1 if isinstance(position, Tensor) else position + inputs.shape[1]
         if end > len(self.table):
             raise ValueError(
                 f"the input reaches position {end}, but the model has learned {len(self.table)} positions; "
                 f"shorten the input, or train with positions=sinusoidal or rotary"
             )
-        return inputs + (self.table[position:end] if isinstance(position, int) else self.table[position])
+        return inputs + (self.table[position:end] if first else self.table[position])
 
 
 class Rotary(nn.Module):

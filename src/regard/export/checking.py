@@ -1,0 +1,86 @@
+"""Programs beside the model that they came from: the same numbers, at sizes that were not traced; the same outputs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regard.data.tokenizer import SPECIAL
+from regard.decoding import Greedy, search
+from regard.export.parts import Part
+from regard.export.programs import Exported
+
+_SIZES = {"rows": 3, "source": 13, "frames": 94, "height": 70, "width": 107}
+_LEAST_FRAMES = 20
+_LONGEST = 20  # tokens of the outputs that are compared
+_NEAR = 1e-3  # of the largest number of an output
+# Most of them: where two things are as likely to the last bit, sums of another order choose the other.
+_SAME_NUMBERS, _SAME_OUTPUTS = 0.98, 0.9
+
+
+def check_programs(model: nn.Module, parts: Sequence[Part], folder: Path, *, rounds: int = 3) -> str:
+    """Run what was written for random inputs; what came of it, in words.
+
+    Raises:
+        ValueError: programs that give something else.
+    """
+    exported, first = Exported(folder), parts[0]
+    generator = torch.Generator().manual_seed(1)
+    worst, same, outputs = 0.0, 0, 0
+    for _ in range(rounds):
+        inputs = drawn(first, generator)
+        with torch.no_grad():
+            found = first.module(*inputs.values())
+        expected = [found] if isinstance(found, Tensor) else list(found)
+        for name, one, other in zip(first.outputs, expected, exported(first.name, inputs).values(), strict=True):
+            worst = max(worst, _difference(one, other, f"{name} of {folder}"))
+        if len(parts) > 1:
+            source, *rest = inputs.values()
+            lengths = rest[0] if rest else torch.ones(len(source), dtype=torch.long)
+            pairs = [_written(any_model, source, lengths) for any_model in (model, exported)]
+            same += sum(one == other for one, other in zip(*pairs, strict=True))
+            outputs += len(source)
+    if same < _SAME_OUTPUTS * outputs:
+        raise ValueError(f"only {same} of {outputs} outputs of {folder} are those of the model; please report it")
+    numbers = f"what it gives for random inputs is the model's within {worst:.1g}"
+    return f"{numbers}; {same} of {outputs} outputs are the same" if outputs else numbers
+
+
+def drawn(part: Part, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random inputs of other sizes than the example."""
+    tables = (one.num_embeddings for one in part.module.modules() if isinstance(one, nn.Embedding))
+    vocabulary = next(tables, 0)
+    found = {}
+    for name, given in part.inputs.items():
+        sizes = [_SIZES[axis] if axis else size for axis, size in zip(given.axes, given.example.shape, strict=True)]
+        match given.example.dtype:
+            case torch.uint8:
+                found[name] = torch.randint(256, sizes, generator=generator).byte()
+            case torch.float32:
+                found[name] = torch.randn(sizes, generator=generator)
+            case _ if len(sizes) > 1:
+                found[name] = torch.randint(len(SPECIAL), vocabulary, sizes, generator=generator)
+            case _:
+                least = _LEAST_FRAMES if name == "frames" else 1
+                longest = _SIZES["frames" if name == "frames" else "source"]
+                found[name] = torch.randint(least, longest + 1, sizes, generator=generator)
+    return found
+
+
+def _difference(one: Tensor, other: Tensor, what: str) -> float:
+    """By how much two differ, as a share of the largest number."""
+    if one.shape != other.shape:
+        raise ValueError(f"{what} has the shape {tuple(other.shape)}, and of the model {tuple(one.shape)}")
+    if not one.numel():
+        return 0.0
+    apart = (one.double() - other.double()).abs() / one.double().abs().max().clamp_min(1.0)
+    far = float((apart > _NEAR).double().mean())
+    if far > 1.0 - _SAME_NUMBERS:
+        raise ValueError(f"{what}: {100 * far:.1f}% of the numbers are not those of the model; please report it")
+    return float(apart[apart <= _NEAR].max())
+
+
+def _written(model: Any, source: Tensor, lengths: Tensor) -> list[tuple[int, ...]]:
+    return [found[0].tokens for found in search(model, source, lengths, Greedy(max_length=_LONGEST))]
