@@ -4,33 +4,14 @@
 
 namespace regard {
 
-#define REGARD_DECLARE(isa) \
-  namespace isa {           \
-  extern const Kernels KERNELS; \
-  }
-#if defined(__x86_64__)
-REGARD_DECLARE(avx512_bf16)
-REGARD_DECLARE(avx512)
-REGARD_DECLARE(avx2)
-#elif defined(__aarch64__)
-REGARD_DECLARE(neon)
-#endif
-REGARD_DECLARE(plain)
-#if defined(REGARD_EMULATED)
-REGARD_DECLARE(emulated)
-#endif
+// REGARD_SETS, of CMakeLists.txt: REGARD_SET(avx2) REGARD_SET(plain), the best first.
+#define REGARD_SET(isa) namespace isa { extern const Kernels KERNELS; }
+REGARD_SETS
+#undef REGARD_SET
 
-const Kernels* const BUILT[] = {
-#if defined(__x86_64__)
-    &avx512_bf16::KERNELS, &avx512::KERNELS, &avx2::KERNELS,
-#elif defined(__aarch64__)
-    &neon::KERNELS,
-#endif
-    &plain::KERNELS,
-#if defined(REGARD_EMULATED)
-    &emulated::KERNELS,  // pairs of bfloat16 on any processor: csrc/simd/pairs.h
-#endif
-    nullptr};
+#define REGARD_SET(isa) &isa::KERNELS,
+const Kernels* const BUILT[] = {REGARD_SETS nullptr};
+#undef REGARD_SET
 
 bool supported(const Kernels& kernels) noexcept {
 #if defined(__x86_64__)

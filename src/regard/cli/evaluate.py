@@ -28,7 +28,8 @@ def run(arguments: list[str]) -> int:
     found = predictor.evaluate(data=options.data, split=options.split, **search)
     if (folder / "config.yaml").exists() and options.data is None:
         split = options.split or predictor.recipe.files.test
-        scores = [{"name": one.name, "value": one.value, "signature": one.signature} for one in found.scores]
+        how = {"search": repr(search["options"])} if search else {}
+        scores = [{"name": one.name, "value": one.value, "signature": one.signature, **how} for one in found.scores]
         RunDirectory.open(folder).save_evaluation(split, scores)
     if options.json:
         values = {score.name: {"value": score.value, "signature": score.signature} for score in found.scores}

@@ -12,7 +12,7 @@ from regard.decoding import Greedy, search
 from regard.export.parts import Part
 from regard.export.programs import Exported
 
-_SIZES = {"rows": 3, "source": 13, "frames": 94, "height": 70, "width": 107}
+_SIZES = {"rows": 3, "source": 13, "frames": 94, "written": 4, "height": 70, "width": 107}
 _LEAST_FRAMES = 20
 _LONGEST = 20  # tokens of the outputs that are compared
 _NEAR = 1e-3  # of the largest number of an output
@@ -54,7 +54,9 @@ def drawn(part: Part, generator: torch.Generator) -> dict[str, Tensor]:
     vocabulary = next(tables, 0)
     found = {}
     for name, given in part.inputs.items():
-        sizes = [_SIZES[axis] if axis else size for axis, size in zip(given.axes, given.example.shape, strict=True)]
+        sizes = [
+            _size(part, axis) if axis else size for axis, size in zip(given.axes, given.example.shape, strict=True)
+        ]
         match given.example.dtype:
             case torch.uint8:
                 found[name] = torch.randint(256, sizes, generator=generator).byte()
@@ -67,6 +69,12 @@ def drawn(part: Part, generator: torch.Generator) -> dict[str, Tensor]:
                 longest = _SIZES["frames" if name == "frames" else "source"]
                 found[name] = torch.randint(least, longest + 1, sizes, generator=generator)
     return found
+
+
+def _size(part: Part, axis: str) -> int:
+    """Another size than that of the example, of pictures one that the program takes."""
+    size = _SIZES[axis]
+    return part.multiple * max(3, size // part.multiple) if axis in ("height", "width") else size
 
 
 def _difference(one: Tensor, other: Tensor, what: str) -> float:

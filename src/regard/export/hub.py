@@ -93,7 +93,7 @@ def card(run: RunDirectory, config: dict[str, Any], name: str) -> str:
 
 def _metrics(run: RunDirectory, evaluations: dict[str, list[dict[str, Any]]]) -> str:
     rows = [
-        f"| {split} | {score['name']} | {score['value']:.2f} | {score['signature']} |"
+        f"| {split} | {score['name']} | {score['value']:.2f} | {_how(score)} |"
         for split, scores in evaluations.items()
         for score in scores
     ]
@@ -102,6 +102,11 @@ def _metrics(run: RunDirectory, evaluations: dict[str, list[dict[str, Any]]]) ->
     if not rows:
         return "## Metrics\n\nNone were measured: `regard evaluate` does.\n"
     return "\n".join(["## Metrics\n", "| data | metric | value | how |", "|---|---|---|---|", *rows, ""])
+
+
+def _how(score: dict[str, Any]) -> str:
+    """By which signature a score was found, and by which search."""
+    return ", ".join(f"`{score[key]}`" for key in ("signature", "search") if score.get(key))
 
 
 def _training(run: RunDirectory, config: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from regard.models.recurrent import RecurrentSeq2Seq
 from regard.models.segmenter import Segmenter
 from regard.models.tokens import START
 from regard.models.transformer import Transformer
+from regard.models.vision import VisionTransformer, VisualEncoder
 from regard.nn.conformer import SHRINKS, quarter
 from regard.nn.positions import Learned
 
@@ -58,12 +59,14 @@ class Part:
         module: what is called.
         inputs: its arguments, in their order.
         outputs: the names of what it returns; what a step changed of the state has "new_" before it.
+        multiple: of what heights and widths that vary are multiples.
     """
 
     name: str
     module: nn.Module
     inputs: dict[str, Input]
     outputs: tuple[str, ...]
+    multiple: int = 1
 
     @property
     def examples(self) -> tuple[Tensor, ...]:
@@ -74,7 +77,9 @@ class Part:
         """The sizes that vary, as `torch.export` is told of them."""
         tables = [len(part.table) for part in self.module.modules() if isinstance(part, Learned)]
         names = {axis for given in self.inputs.values() for axis in given.axes if axis is not None}
-        sizes = {axis: Dim(axis, min=_LEAST.get(axis)) for axis in names}
+        sizes: dict[str, Any] = {axis: Dim(axis, min=_LEAST.get(axis)) for axis in names}
+        if self.multiple > 1:  # patches, which fill up what they do not divide by more than a graph can say
+            sizes |= {axis: self.multiple * Dim(f"{axis}_in_patches", min=3) for axis in names & {"height", "width"}}
         for axis in names & {"source", "written"} if tables else ():
             sizes[axis] = Dim(axis, max=min(tables) - (axis == "written"))
         shapes = (
@@ -94,9 +99,11 @@ def parts_of(model: nn.Module, recipe: Any) -> list[Part]:
         case Classifier():
             return [Part(name="model", module=_Called(model), inputs=_tokens("tokens"), outputs=("logits",))]
         case Segmenter():
-            # A size that no stride or patch divides: what is cut off of some pictures would be traced as nothing.
-            inputs = _pictures([side + 5 for side in recipe.crop], "height", "width")
-            return [Part(name="model", module=_Called(model), inputs=inputs, outputs=("logits",))]
+            patch = model.encoder.patch if isinstance(model.encoder, VisionTransformer) else 1
+            any_size = patch > 1 or isinstance(model.encoder, VisualEncoder)
+            size = [-(-side // patch) * patch for side in recipe.crop]
+            inputs = _pictures(size, *(("height", "width") if any_size else ()))
+            return [Part(name="model", module=_Called(model), inputs=inputs, outputs=("logits",), multiple=patch)]
         case Detector():
             inputs = _pictures(recipe.size)
             return [Part(name="model", module=_Detecting(model), inputs=inputs, outputs=("logits", "boxes"))]

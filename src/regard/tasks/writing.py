@@ -66,7 +66,11 @@ class Writer:
         """What is written for each text, best first, by `options` or as the recipe says.
 
         `progress` is told while it is written: the number of the text, and the likeliest output so far.
+
+        Raises:
+            ValueError: a text that the task does not take.
         """
+        self.check(texts)
         options = self.recipe.decoding if options is None else options
         sources = self.tokenizers.source.encode(texts)
         outputs: list[list[Output]] = [[] for _ in texts]
@@ -82,6 +86,9 @@ class Writer:
                 ]
         return outputs
 
+    def check(self, texts: Sequence[str]) -> None:
+        """Raise ValueError at a text that the task does not take; as it is, it takes all."""
+
     def _told(self, rows: Sequence[int], progress: Callable[[int, str], None]) -> Progress:
         """What a search is given, so that `progress` hears of texts and not of tokens."""
 
@@ -95,8 +102,9 @@ class Writer:
         """Write for `text`, and look at what every layer attended to while it was read and the output written.
 
         Raises:
-            ValueError: a model without attention.
+            ValueError: a model without attention, or a text that the task does not take.
         """
+        self.check([text])
         source = self.tokenizers.source.encode([text])[0]
         batch = next(iter(length_batches([source], tokens=len(source) + 1))).to(self.model.output_weight.device)
         best = replace(self.recipe.decoding, n_best=1)

@@ -189,7 +189,7 @@ class RunDirectory:
             file.write(json.dumps(found, ensure_ascii=False, indent=1).encode())
 
     def read_evaluations(self) -> dict[str, list[dict[str, Any]]]:
-        """The scores of every split that was evaluated: `name`, `value` and `signature` of each."""
+        """The scores of every split that was evaluated: `name`, `value`, `signature`, and of what writes `search`."""
         if not self.evaluation_path.exists():
             return {}
         found: dict[str, list[dict[str, Any]]] = json.loads(self.evaluation_path.read_text(encoding="utf-8"))

@@ -37,14 +37,18 @@ def card(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def test_it_runs_and_says_what_it_is(run: RunDirectory, tmp_path: Path) -> None:
-    run.save_evaluation("val", [{"name": "accuracy", "value": 62.5, "signature": "n=16"}])
+    score = {"name": "accuracy", "value": 62.5, "signature": "n=16"}
+    run.save_evaluation(
+        "val", [score, {"name": "BLEU", "value": 31.0, "signature": "tok:13a", "search": "Beam(width=5)"}]
+    )
     to_hub(run, tmp_path / "reviews-model")
     head, body = card(tmp_path / "reviews-model")
     assert (head["library_name"], head["pipeline_tag"]) == ("regard", "text-classification")
-    [result] = head["model-index"][0]["results"]
+    result = head["model-index"][0]["results"][0]
     assert result["metrics"][0]["value"] == 62.5
     assert result["dataset"]["name"] == "reviews (val)"
-    assert "| val | accuracy | 62.50 | n=16 |" in body
+    assert "| val | accuracy | 62.50 | `n=16` |" in body
+    assert "| val | BLEU | 31.00 | `tok:13a`, `Beam(width=5)` |" in body
     assert "| validation | accuracy |" in body
     assert "- 2 epochs, " in body
     assert "parameters, " in body

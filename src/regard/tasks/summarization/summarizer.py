@@ -1,6 +1,6 @@
 """Summarising with a trained model, and the training of one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from regard.data.batches import Batch, SourceBatch
 from regard.data.referenced import ReferencedText, read_referenced
 from regard.data.tokenizer import Tokenizer, Tokenizers
 from regard.decoding import Beam, Greedy, Sampling
-from regard.explain.look import Look
 from regard.models.pointer import PointerTransformer
 from regard.models.tokens import PAD, START
 from regard.ops.cross_entropy import linear_cross_entropy
@@ -19,32 +18,17 @@ from regard.tasks.evaluation import Evaluation
 from regard.tasks.pretrained import reopen
 from regard.tasks.summarization import metrics
 from regard.tasks.summarization.recipe import Recipe
-from regard.tasks.writing import Output, Writer, Writing
+from regard.tasks.writing import Writer, Writing
 from regard.training import RunDirectory
 
 
 class Summarizer(Writer):
     """A trained model that writes a summary of a document."""
 
-    def predict(
-        self,
-        texts: Sequence[str],
-        options: Greedy | Beam | Sampling | None = None,
-        *,
-        progress: Callable[[int, str], None] | None = None,
-    ) -> list[list[Output]]:
-        """The summaries of each document, best first, by `options` or as the recipe says.
-
-        Raises:
-            ValueError: a document of more tokens than the recipe's `longest`.
-        """
-        require_short(self.tokenizers.source, texts, [f"document {n}" for n in range(1, len(texts) + 1)], self.recipe)
-        return super().predict(texts, options, progress=progress)
-
-    def look(self, text: str) -> Look:
-        """Summarise `text`, and look at what every layer attended to, and at where each word was copied from."""
-        require_short(self.tokenizers.source, [text], ["the document"], self.recipe)
-        return super().look(text)
+    def check(self, texts: Sequence[str]) -> None:
+        """Raise ValueError at a document of more tokens than the recipe's `longest`."""
+        names = ["the document"] if len(texts) == 1 else [f"document {n}" for n in range(1, len(texts) + 1)]
+        require_short(self.tokenizers.source, texts, names, self.recipe)
 
     def _read(self, batch: SourceBatch, emitted: Sequence[int]) -> None:
         if not isinstance(self.model, PointerTransformer):
