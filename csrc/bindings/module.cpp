@@ -1,26 +1,27 @@
-// The module `regard.ops._native`: addresses, sizes and strides in, a status out. It knows nothing of torch, and is
-// built against Python's limited API, so that one build serves every version of either.
+// The module `regard.ops._native`: its functions but those of decoding.
 
-#define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "bindings/calls.h"
 
 #include <optional>
 
-#include "dispatch/choose.h"
+namespace regard::bindings {
 
-namespace {
+const Kernels* chosen = nullptr;
 
-const regard::Kernels* chosen = nullptr;
-
-PyObject* done(regard::Status status) {
-  if (status == regard::Status::done) Py_RETURN_NONE;
-  if (status == regard::Status::no_such_page) {
+PyObject* done(Status status) {
+  if (status == Status::done) Py_RETURN_NONE;
+  if (status == Status::no_such_page) {
     PyErr_SetString(PyExc_IndexError, "a page that there is not");
     return nullptr;
   }
   return PyErr_NoMemory();
 }
+
+}  // namespace regard::bindings
+
+using namespace regard::bindings;
+
+namespace {
 
 // What every call begins with, in the order of the format below.
 #define CALL_FORMAT "i(idKIf(LLLLLLL)(KLLLi))(KLLLL)(KLLLL)(KLLLL)KO"
@@ -39,11 +40,6 @@ struct Arguments {
       TENSOR(call.key, given.key), TENSOR(call.value, given.value), &given.weight, &given.rows
 #define TENSOR(tensor, address) &address, &tensor.batch, &tensor.head, &tensor.row, &tensor.column
 #define PLACES(places, address) &address, &places.batch, &places.head, &places.part, &places.row
-
-template <typename T>
-T* pointer(unsigned long long address) {
-  return reinterpret_cast<T*>(address);
-}
 
 constexpr Py_ssize_t MOST_OBSERVATIONS = 32;
 
@@ -288,98 +284,6 @@ PyObject* residual_backward(PyObject*, PyObject* arguments) {
   return done(status);
 }
 
-PyObject* packed_numbers(PyObject*, PyObject* arguments) {
-  long long depth, columns;
-  if (!PyArg_ParseTuple(arguments, "LL", &depth, &columns)) return nullptr;
-  return PyLong_FromLongLong(chosen->packed_numbers(depth, columns));
-}
-
-PyObject* pack_weight(PyObject*, PyObject* arguments) {
-  unsigned long long weight, packed;
-  long long depth, columns;
-  if (!PyArg_ParseTuple(arguments, "KLLK", &weight, &depth, &columns, &packed)) return nullptr;
-  Py_BEGIN_ALLOW_THREADS
-  chosen->pack_weight(pointer<const float>(weight), depth, columns, pointer<float>(packed));
-  Py_END_ALLOW_THREADS
-  Py_RETURN_NONE;
-}
-
-bool read(PyObject* given, regard::Norm& norm) {
-  unsigned long long gain, shift;
-  if (!PyArg_ParseTuple(given, "KKf", &gain, &shift, &norm.eps)) return false;
-  norm.gain = pointer<const float>(gain), norm.shift = pointer<const float>(shift);
-  return true;
-}
-
-bool read(PyObject* given, regard::Linear& linear) {
-  unsigned long long packed, bias;
-  if (!PyArg_ParseTuple(given, "LLKK", &linear.depth, &linear.columns, &packed, &bias)) return false;
-  linear.packed = pointer<const float>(packed), linear.bias = pointer<const float>(bias);
-  return true;
-}
-
-bool read(PyObject* given, regard::Heads& heads) {
-  return PyArg_ParseTuple(given, "LLLf", &heads.heads, &heads.kv_heads, &heads.width, &heads.scale);
-}
-
-bool read(PyObject* given, regard::DecoderBlock& block) {
-  PyObject *norms[6], *linears[6], *own, *cross;
-  int activation;
-  unsigned long long memory, said;
-  if (!PyArg_ParseTuple(given, "(OOO)(OOO)(OOOOOO)OOiKK", &norms[0], &norms[1], &norms[2], &norms[3], &norms[4], &norms[5], &linears[0],
-                        &linears[1], &linears[2], &linears[3], &linears[4], &linears[5], &own, &cross, &activation, &memory, &said))
-    return false;
-  block.activation = static_cast<regard::Activation>(activation);
-  block.memory = pointer<const float>(memory), block.said = pointer<float>(said);
-  for (int i = 0; i < 3; ++i)
-    if (!read(norms[i], block.before[i]) || !read(norms[3 + i], block.after[i])) return false;
-  regard::Linear* const to[] = {&block.read, &block.write, &block.ask, &block.answer, &block.inner, &block.outer};
-  for (int i = 0; i < 6; ++i)
-    if (!read(linears[i], *to[i])) return false;
-  return read(own, block.own) && read(cross, block.cross);
-}
-
-PyObject* decoder_step(PyObject*, PyObject* arguments) {
-  regard::Decoder decoder{};
-  regard::Step step{};
-  regard::DecoderBlock blocks[regard::MOST_DECODER_BLOCKS];
-  PyObject *given, *norm, *logits;
-  unsigned long long lengths, table, sentence, turn, hidden, found;
-  if (!PyArg_ParseTuple(arguments, "i(O!LLKOO)LLLKLKKKK", &step.threads, &PyTuple_Type, &given, &decoder.dim, &decoder.places, &lengths,
-                        &norm, &logits, &step.rows, &step.first, &step.steps, &table, &step.table_row, &sentence, &turn, &hidden, &found) ||
-      !read(norm, decoder.norm) || !read(logits, decoder.logits))
-    return nullptr;
-  decoder.blocks = PyTuple_Size(given);
-  if (decoder.blocks > regard::MOST_DECODER_BLOCKS) {
-    PyErr_Format(PyExc_ValueError, "a decoder has at most %d blocks", (int)regard::MOST_DECODER_BLOCKS);
-    return nullptr;
-  }
-  for (std::int64_t b = 0; b < decoder.blocks; ++b)
-    if (!read(PyTuple_GetItem(given, b), blocks[b])) return nullptr;
-  decoder.block = blocks, decoder.lengths = pointer<const std::int64_t>(lengths);
-  step.decoder = &decoder, step.table = pointer<const std::int32_t>(table), step.sentence = pointer<const std::int32_t>(sentence);
-  step.turn = pointer<const float>(turn), step.hidden = pointer<float>(hidden), step.logits = pointer<float>(found);
-  regard::Status status;
-  Py_BEGIN_ALLOW_THREADS
-  status = chosen->decoder_step(step);
-  Py_END_ALLOW_THREADS
-  return done(status);
-}
-
-PyObject* ranking(PyObject*, PyObject* arguments) {
-  regard::Ranking call{};
-  unsigned long long values, logsumexp, best, places;
-  if (!PyArg_ParseTuple(arguments, "iLLKKiKK", &call.threads, &call.rows, &call.columns, &values, &logsumexp, &call.count, &best, &places))
-    return nullptr;
-  call.values = pointer<const float>(values), call.logsumexp = pointer<float>(logsumexp);
-  call.best = pointer<float>(best), call.places = pointer<std::int64_t>(places);
-  regard::Status status;
-  Py_BEGIN_ALLOW_THREADS
-  status = chosen->ranking(call);
-  Py_END_ALLOW_THREADS
-  return done(status);
-}
-
 PyObject* plan(PyObject*, PyObject* arguments) {
   regard::Attention call{};
   int type;
@@ -441,7 +345,10 @@ PyMethodDef methods[] = {
     {"residual_backward", residual_backward, METH_VARARGS, "Gradients of dropout, residual sum and layer norm."},
     {"packed_numbers", packed_numbers, METH_VARARGS, "How many numbers a packed weight has."},
     {"pack_weight", pack_weight, METH_VARARGS, "A weight as projections read it."},
-    {"decoder_step", decoder_step, METH_VARARGS, "A step of a Transformer's decoder."},
+    {"decoder_rows", decoder_rows, METH_VARARGS, "What a Transformer's decoder keeps of the rows of a search."},
+    {"decoder_step", decoder_step, METH_VARARGS, "A step of a decoder's rows."},
+    {"decoder_select", decoder_select, METH_VARARGS, "Keep, drop, reorder or repeat a decoder's rows."},
+    {"decoder_search", decoder_search, METH_VARARGS, "All steps of a search."},
     {"ranking", ranking, METH_VARARGS, "The log-sum-exp of rows, and their greatest numbers."},
     {"plan", plan, METH_VARARGS, "(parts, padded width, padded value width) of the backward pass."},
     {"built", built, METH_NOARGS, "The instruction sets of this build, the best first, and whether this processor has each."},

@@ -5,8 +5,6 @@
 
 namespace regard {
 
-constexpr int MOST_DECODER_BLOCKS = 128;
-
 // A weight as pack_weight lays it out, with its bias or null.
 struct Linear {
   std::int64_t depth, columns;
@@ -38,7 +36,7 @@ struct DecoderBlock {
 };
 
 struct Decoder {
-  std::int64_t blocks, dim, places;  // places of the memory
+  std::int64_t blocks, dim, sentences, places;  // places of the memory of each sentence
   const DecoderBlock* block;
   const std::int64_t* lengths;  // (sentences): places of the memory that are there
   Norm norm;

@@ -337,7 +337,8 @@ int main(int count, char** words) {
   const std::time_t start = std::time(nullptr);
   int done = 0;
   for (; done < cases && std::difftime(std::time(nullptr), start) < seconds; ++done)
-    one_case(), rows_case(), decode_case(), cross_entropy_case(), points_case(), projection_case(), ranking_case(), residual_case(), steps_case();
+    one_case(), rows_case(), decode_case(), cross_entropy_case(), points_case(), projection_case(), ranking_case(), residual_case(), steps_case(),
+        search_case();
   std::printf("%d cases from seed %llu on", done, seed);
   for (const regard::Kernels* const* set = regard::BUILT; *set; ++set)
     if (regard::supported(**set)) std::printf(" %s", (*set)->name);

@@ -145,6 +145,7 @@ void points_case();
 void projection_case();
 void ranking_case();
 void steps_case();
+void search_case();
 void residual_case();
 
 }  // namespace regard::tests

@@ -187,7 +187,7 @@ void steps_case() {
       given.push_back(one);
     }
     for (std::int64_t b = 0; b < blocks; ++b) given[b].said = said[b].data();
-    const Decoder decoder{blocks, dim, places, given.data(), lengths.data(), last.norm(), logits.packed(**set, kept)};
+    const Decoder decoder{blocks, dim, sentences, places, given.data(), lengths.data(), last.norm(), logits.packed(**set, kept)};
     std::vector<float> running = inputs, found(static_cast<std::size_t>(rows * vocabulary) + 1, 7.0f);
     Step step{};
     step.decoder = &decoder, step.rows = rows, step.first = first, step.steps = steps, step.table = table.data();

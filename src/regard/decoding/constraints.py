@@ -85,13 +85,18 @@ def require_possible(
     if possible.all():
         return
     first = int((~possible).nonzero()[0, 0])
-    where = f"sentence {int(sentence[first])} of the batch, after {length} tokens"
-    if best[first].isnan() or not options.no_repeat_ngram:
-        raise ValueError(
+    raise impossible(int(sentence[first]), length, bool(best[first].isnan()), options)
+
+
+def impossible(sentence: int, length: int, strange: bool, options: Limits) -> ValueError:
+    """What is raised where a sentence can emit nothing after `length` tokens; `strange`: because a number is NaN."""
+    where = f"sentence {sentence} of the batch, after {length} tokens"
+    if strange or not options.no_repeat_ngram:
+        return ValueError(
             f"the model's logits are NaN or infinite ({where}): its weights have most likely diverged in "
             "training; choose an earlier checkpoint"
         )
-    raise ValueError(
+    return ValueError(
         f"no token may follow ({where}): min_length={options.min_length} forbids END and "
         f"no_repeat_ngram={options.no_repeat_ngram} forbids every other token; give a lower min_length or "
         "no_repeat_ngram=0"

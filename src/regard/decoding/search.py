@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
+from regard.models.packed import PackedDecoder
 from regard.models.seq2seq import Searchable
 
 from .beam import beam_search
 from .constraints import max_lengths
 from .greedy import greedy_search
 from .options import Beam, Greedy, Sampling
+from .packed import packed_search
 from .result import Hypothesis
 from .sampling import sample
 from .step import Progress
@@ -71,6 +73,10 @@ def search(
     with _evaluating(model), torch.no_grad():
         state = model.encode(source, source_lengths)
         lengths = max_lengths(source_lengths, options).to(source.device)
+        if isinstance(state, PackedDecoder) and not isinstance(options, Sampling) and progress is None:
+            found = packed_search(state, lengths, options)
+            if found is not None:
+                return found
         match options:
             case Greedy():
                 return greedy_search(model, state, lengths, options, progress)

@@ -60,10 +60,16 @@ class Trace:
 
     def hypotheses(self, count: int) -> list[list[Hypothesis]]:
         """The `count` best of each sentence, or all that ended; best first, of equals the earlier."""
-        parents = [rows.tolist() for rows in self.parents]
-        tokens = [emitted.tolist() for emitted in self.tokens]
-        best = [sorted(found, key=lambda ending: ending.rank, reverse=True)[:count] for found in self.endings]
-        return [[_follow(ending, parents, tokens) for ending in endings] for endings in best]
+        parents, tokens = ([step.tolist() for step in steps] for steps in (self.parents, self.tokens))
+        return read_off(parents, tokens, self.endings, count)
+
+
+def read_off(
+    parents: list[list[int]], tokens: list[list[int]], endings: list[list[Ending]], count: int
+) -> list[list[Hypothesis]]:
+    """The `count` best of each sentence's endings, or all that there are; best first, of equals the earlier."""
+    best = [sorted(found, key=lambda ending: ending.rank, reverse=True)[:count] for found in endings]
+    return [[_follow(ending, parents, tokens) for ending in some] for some in best]
 
 
 def _follow(ending: Ending, parents: list[list[int]], tokens: list[list[int]]) -> Hypothesis:

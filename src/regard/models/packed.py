@@ -12,7 +12,7 @@ from regard.nn.blocks import DecoderBlock, FeedForward, Residual
 from regard.nn.plain import is_plain
 from regard.nn.positions import Learned, Rotary, Sinusoidal
 from regard.ops.native import runs
-from regard.ops.steps import ACTIVATIONS, MOST_BLOCKS, Block, Heads, Linear, Norm, Steps
+from regard.ops.steps import ACTIVATIONS, MOST_BLOCKS, Block, Heads, Linear, Norm, Steps, Words
 
 _CHUNK = 64  # positions whose encodings are computed at a time
 
@@ -73,7 +73,20 @@ class PackedDecoder:
             hidden += self._encodings[place % _CHUNK]
         elif position is not None:
             hidden = position(hidden.unsqueeze(1), place).squeeze(1)
-        return self.steps.step(hidden, None if self.rotary is None else torch.cat(self.rotary.at(place)))
+        return self.steps.step(hidden, None if self.rotary is None else torch.cat(self.rotary.at(torch.tensor(place))))
+
+    def words(self, longest: int) -> Words | None:
+        """What is read of a token at each of so many steps; nothing, where the model has not learned so many."""
+        table, position = self.embedding.table.weight.detach().contiguous(), self.embedding.position
+        added = None
+        if isinstance(position, Sinusoidal):
+            added = position(table.new_zeros(1, longest, table.shape[1]))[0].contiguous()
+        elif isinstance(position, Learned):
+            if longest > len(position.table):
+                return None
+            added = position.table.detach()[:longest].contiguous()
+        turns = None if self.rotary is None else torch.cat(self.rotary.at(torch.arange(longest)), -1).contiguous()
+        return Words(table=table, scale=self.embedding.scale, positions=added, turns=turns)
 
 
 def _block(block: Any, memory: Float[Tensor, "batch source dim"]) -> Block:

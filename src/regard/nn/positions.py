@@ -96,15 +96,15 @@ class Rotary(nn.Module):
         angle = _angles(position, self.head_dim, self.base, inputs.dtype)
         return turn(inputs, angle.cos().to(inputs.dtype), angle.sin().to(inputs.dtype))
 
-    def at(self, position: int) -> tuple[Float[Tensor, " half"], Float[Tensor, " half"]]:
-        """The cosines and the sines of a position's angles."""
-        (angle,) = _angles(torch.tensor([position]), self.head_dim, self.base, torch.float32)
+    def at(self, position: Int[Tensor, "*shape"]) -> tuple[Float[Tensor, "*shape half"], Float[Tensor, "*shape half"]]:
+        """The cosines and the sines of positions' angles."""
+        angle = _angles(position, self.head_dim, self.base, torch.float32)
         return angle.cos(), angle.sin()
 
 
 def _angles(
-    position: Int[Tensor, "*rows length"], dim: int, base: float, dtype: torch.dtype
-) -> Float[Tensor, "*rows length pairs"]:
+    position: Int[Tensor, "*shape"], dim: int, base: float, dtype: torch.dtype
+) -> Float[Tensor, "*shape pairs"]:
     """`position / base^(2f / dim)` for each pair of features f, in float32, or float64 for such inputs.
 
     Made anew at every call: a buffer would be rounded with the model where that is cast to 16 bits.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,7 @@ from torch import Tensor, nn
 from regard.ops.native import module
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (nn.ReLU, nn.GELU, nn.SiLU)  # in the order of csrc/kernels/steps.h
-MOST_BLOCKS = 128  # of a decoder
-_ROOM = 32  # steps that there is room for at first
+MOST_BLOCKS = 128  # of a decoder: csrc/bindings/decoding.cpp
 
 
 class Linear:
@@ -75,11 +75,45 @@ class Block:
     memory: Tensor
 
 
-class Steps:
-    """The steps of some rows, each the continuation of a sentence.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Words:
+    """What a decoder reads of a token.
 
-    What a row's query, key and value were at each step stays where it was written, and the row has a table of where
-    that is: what moves a row moves integers.
+    Args:
+        table: of embeddings, `(vocabulary, dim)`, contiguous; `scale` times theirs is read.
+        positions: what is added to them at each step, `(steps, dim)`, contiguous; or nothing.
+        turns: cosines and sines of each step's rotary positions, `(steps, width)`, contiguous; or nothing.
+    """
+
+    table: Tensor
+    scale: float
+    positions: Tensor | None
+    turns: Tensor | None
+
+    @property
+    def call(self) -> tuple[object, ...]:
+        positions, turns = (0 if one is None else one.data_ptr() for one in (self.positions, self.turns))
+        return self.table.data_ptr(), self.scale, positions, turns, 0 if self.turns is None else self.turns.shape[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What a search did.
+
+    Args:
+        parents, tokens: of each step the rows that went on, and what they emitted.
+        endings: sentence, step, row, token, log-probability and score of each output.
+        impossible: the sentence that could emit nothing, after how many tokens, and whether a number was NaN.
+    """
+
+    parents: list[list[int]]
+    tokens: list[list[int]]
+    endings: list[tuple[int, int, int, int, float, float]]
+    impossible: tuple[int, int, bool] | None
+
+
+class Steps:
+    """The steps of some rows, each the continuation of a sentence (csrc/search/decoder_rows.h).
 
     Args:
         blocks: of the decoder, at most `MOST_BLOCKS`.
@@ -89,17 +123,35 @@ class Steps:
     """
 
     def __init__(self, blocks: Sequence[Block], norm: Norm, logits: Linear, lengths: Tensor) -> None:
-        self.blocks, self.norm, self.logits, self.lengths = blocks, norm, logits, lengths.long().contiguous()
-        self.made, self._used = 0, 0  # steps, and places that are taken
-        self._said = [torch.empty(0, block.linears[0].columns) for block in blocks]
-        self._table = torch.zeros(len(lengths), _ROOM, dtype=torch.int32)
-        self._sentence = torch.arange(len(lengths), dtype=torch.int32)
+        self.made, self._columns = 0, logits.columns
+        self._kept = (
+            blocks,
+            norm,
+            logits,
+            lengths.long().contiguous(),
+        )  # whose addresses the rows have
+        calls = tuple(
+            (
+                tuple(one.call for one in block.before),
+                tuple(one.call for one in block.after),
+                tuple(linear.call for linear in block.linears),
+                block.own.call,
+                block.cross.call,
+                block.activation,
+                block.memory.data_ptr(),
+            )
+            for block in blocks
+        )
+        sentences, places = blocks[0].memory.shape[:2]
+        self._rows = module().decoder_rows(
+            calls, logits.depth, sentences, places, self._kept[-1].data_ptr(), norm.call, logits.call
+        )
         self._logits = torch.empty(0, logits.columns)
-        self._call: tuple[object, ...] = ()
 
     def select(self, rows: Tensor) -> None:
         """Keep, drop, reorder or repeat rows."""
-        self._table, self._sentence = self._table.index_select(0, rows), self._sentence.index_select(0, rows)
+        rows = rows.contiguous()
+        module().decoder_select(self._rows, rows.data_ptr(), len(rows))
 
     def step(self, hidden: Tensor, turn: Tensor | None) -> Tensor:
         """Logits `(rows, vocabulary)`, which may be overwritten, and are by the next step.
@@ -108,50 +160,57 @@ class Steps:
             hidden: the embeddings, `(rows, dim)`, contiguous; they are overwritten.
             turn: cosines and sines of this step's rotary positions, `(width,)`, where there are such.
         """
-        rows, first = len(hidden), self._used
-        self._used, self.made = first + rows, self.made + 1
-        if self.made > self._table.shape[1]:
-            self._table = torch.cat((self._table, torch.zeros_like(self._table)), 1)
-        self._table[:, self.made - 1] = torch.arange(first, self._used, dtype=torch.int32)
-        if self._used > len(self._said[0]):
-            self._grow(max(self._used, 2 * len(self._said[0]), _ROOM * rows), first)
-        if rows > len(self._logits):
-            self._logits = torch.empty(rows, self.logits.columns)  # kept: fresh memory costs more than to fill it
-        found = self._logits[:rows]
-        module().decoder_step(
-            torch.get_num_threads(),
-            self._call,
-            rows,
-            first,
-            self.made,
-            self._table.data_ptr(),
-            self._table.shape[1],
-            self._sentence.data_ptr(),
-            0 if turn is None else turn.data_ptr(),
-            hidden.data_ptr(),
-            found.data_ptr(),
-        )
+        if len(hidden) > len(self._logits):
+            self._logits = torch.empty(len(hidden), self._columns)  # kept: fresh memory costs more than to fill it
+        found, self.made = self._logits[: len(hidden)], self.made + 1
+        at = 0 if turn is None else turn.data_ptr()
+        module().decoder_step(self._rows, torch.get_num_threads(), hidden.data_ptr(), at, found.data_ptr())
         return found
 
-    def _grow(self, room: int, used: int) -> None:
-        """Room for more rows."""
-        for number, said in enumerate(self._said):
-            wider = torch.empty(room, said.shape[1])
-            wider[:used] = said[:used]
-            self._said[number] = wider
-        blocks = tuple(
-            (
-                tuple(norm.call for norm in block.before),
-                tuple(norm.call for norm in block.after),
-                tuple(linear.call for linear in block.linears),
-                block.own.call,
-                block.cross.call,
-                block.activation,
-                block.memory.data_ptr(),
-                said.data_ptr(),
-            )
-            for block, said in zip(self.blocks, self._said, strict=True)
+    def search(
+        self,
+        words: Words,
+        longest: Tensor,
+        *,
+        width: int | None,
+        best: int = 1,
+        penalty: float = 0.0,
+        shortest: int = 0,
+        ngram: int = 0,
+    ) -> Searched:
+        """All steps of a search, which use up the rows (csrc/search/search.h).
+
+        Args:
+            words: for at least as many steps as the longest output has.
+            longest: the most tokens of each sentence, END counted.
+            width: beams of a sentence; None: greedily.
+            best: outputs of each sentence that are wanted.
+            penalty: log-probabilities are divided by the length to the power of it.
+            shortest: tokens before END.
+            ngram: no so many tokens appear twice in a row; 0: they may.
+        """
+        longest = longest.long().contiguous()
+        (parents, tokens, counts, endings), (sentence, after, strange) = module().decoder_search(
+            self._rows,
+            torch.get_num_threads(),
+            words.call,
+            longest.data_ptr(),
+            width is None,
+            width or 1,
+            best,
+            penalty,
+            (shortest, ngram),
         )
-        places = self.blocks[0].memory.shape[1]
-        dim = self.logits.depth
-        self._call = (blocks, dim, places, self.lengths.data_ptr(), self.norm.call, self.logits.call)
+        ends = list(accumulate(memoryview(counts).cast("i")))
+        return Searched(
+            parents=_split(parents, ends),
+            tokens=_split(tokens, ends),
+            endings=endings,
+            impossible=None if sentence < 0 else (sentence, after, strange),
+        )
+
+
+def _split(numbers: bytes, ends: Sequence[int]) -> list[list[int]]:
+    """Integers of 32 bits as lists that end there."""
+    found = memoryview(numbers).cast("i").tolist()
+    return [found[start:end] for start, end in zip((0, *ends), ends, strict=False)]
