@@ -15,8 +15,8 @@ from regard.decoding import Beam, Greedy, search
 from regard.export.checking import check_programs, drawn
 from regard.export.parts import Part, parts_of
 from regard.export.programs import Exported, to_programs
-from regard.models.captioner import Captioner, ShowAttendTell
-from regard.models.classifier import Classifier, transformer
+from regard.models.captioner import ShowAttendTell
+from regard.models.classifier import Classifier
 from regard.models.detector import Detector
 from regard.models.pointer import PointerTransformer
 from regard.models.recognizer import Listening, Recognizer
@@ -64,8 +64,6 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     ),
     "pointer": lambda: PointerTransformer(WORDS, encoder=Layer(), decoder=Layer()),
     "Bahdanau": lambda: RecurrentSeq2Seq(WORDS, WORDS, dim=16, hidden=16),
-    "without attention": lambda: RecurrentSeq2Seq(WORDS, WORDS, dim=16, hidden=16, attention="none"),
-    "classifier": lambda: Classifier(transformer(WORDS, Layer()), 16, 3, heads=2),
     "recurrent classifier": lambda: Classifier(
         RecurrentEncoder(WORDS, 16, 16, layers=2, dropout=0.0, starts=False), 16, 3
     ),
@@ -74,14 +72,12 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         VisionTransformer(Patches(dim=16, layers=1, heads=2, feed_forward=24)), 4, dim=16, layers=1
     ),
     "detector": lambda: Detector(sees(), 4, dim=16, layers=2, heads=2, queries=7),
-    "captioner": lambda: Captioner(sees(), WORDS, Layer()),
     "Show, Attend and Tell": lambda: ShowAttendTell(sees(), WORDS, dim=16, hidden=16),
     "Conformer": lambda: Recognizer(WORDS, hears(), Layer()),
     "Listen, Attend and Spell": lambda: Recognizer(WORDS, hears("recurrent"), Layer()),
-    "CTC alone": lambda: Recognizer(WORDS, hears("transformer"), None),
 }
-# ONNX's exporter takes three times as long as torch's tracer, whose graphs it takes: each kind of graph once.
-ON_ONNX = ("recurrent classifier", "segmenter", "detector", "Listen, Attend and Spell")
+# ONNX's exporter takes three times as long as torch's tracer, whose graphs it takes: a scan, and pictures.
+ON_ONNX = ("recurrent classifier", "detector")
 FORMS = [*(("torch", name) for name in MODELS if name not in ON_ONNX), *(("onnx", name) for name in ON_ONNX)]
 
 

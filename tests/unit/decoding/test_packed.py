@@ -70,7 +70,7 @@ def kinds(draw: st.DrawFn) -> Greedy | Beam:
     vocabulary=st.sampled_from([5, 7, 23]),
     seed=st.integers(0, 99),
 )
-@hypothesis.settings(max_examples=150)
+@hypothesis.settings(max_examples=50)
 def test_the_same_is_found(options: Greedy | Beam, positions: str, vocabulary: int, seed: int) -> None:
     torch.manual_seed(seed)
     model = translator(vocabulary, positions=positions)
