@@ -37,10 +37,10 @@ WORDS = 31
 Layer = partial(Layers, dim=16, heads=2, feed_forward=24, layers=1)
 
 
-def sees() -> VisualEncoder:
+def sees(*, axial: int = 1) -> VisualEncoder:
     attends = ("none", "axial", "global", "none")
     return VisualEncoder(
-        Pyramid(dims=(16,) * 4, convolutions=(1, 0, 0, 0), attention=(0, 1, 1, 0), attends=attends, head_dim=8)
+        Pyramid(dims=(16,) * 4, convolutions=(1, 0, 0, 0), attention=(0, axial, 1, 0), attends=attends, head_dim=8)
     )
 
 
@@ -63,11 +63,11 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         WORDS, WORDS, encoder=Layer(positions="learned", longest=40), decoder=Layer(positions="learned", longest=40)
     ),
     "pointer": lambda: PointerTransformer(WORDS, encoder=Layer(), decoder=Layer()),
-    "Bahdanau": lambda: RecurrentSeq2Seq(WORDS, WORDS, dim=16, hidden=16),
+    "without attention": lambda: RecurrentSeq2Seq(WORDS, WORDS, dim=16, hidden=16, attention="none"),
     "recurrent classifier": lambda: Classifier(
         RecurrentEncoder(WORDS, 16, 16, layers=2, dropout=0.0, starts=False), 16, 3
     ),
-    "segmenter": lambda: Segmenter(sees(), 4, dim=16, layers=1),
+    "segmenter": lambda: Segmenter(sees(axial=0), 4, dim=16, layers=1),
     "segmenter of patches": lambda: Segmenter(
         VisionTransformer(Patches(dim=16, layers=1, heads=2, feed_forward=24)), 4, dim=16, layers=1
     ),
