@@ -167,7 +167,7 @@ PyObject* decoder_search(PyObject*, PyObject* arguments) {
   if (!PyArg_ParseTuple(arguments, "Oi(KfKKL)Kpiid(Li)", &capsule, &call.threads, &table, &call.scale, &positions, &turns, &call.turn,
                         &longest, &greedy, &call.width, &call.best, &call.penalty, &call.shortest, &call.ngram))
     return nullptr;
-  call.rows = rows_of(capsule), call.kernels = chosen, call.greedy = greedy, call.goes_on = goes_on;
+  call.rows = rows_of(capsule), call.greedy = greedy, call.goes_on = goes_on;
   if (!call.rows) return nullptr;
   call.table = pointer<const float>(table), call.positions = pointer<const float>(positions);
   call.turns = pointer<const float>(turns), call.longest = pointer<const std::int64_t>(longest);

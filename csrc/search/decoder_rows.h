@@ -20,6 +20,7 @@ class DecoderRows {
   std::int64_t count() const { return (std::int64_t)sentences.size(); }
   std::int64_t made() const { return steps; }
   const Decoder& decoder() const { return whole; }
+  const Kernels& set() const { return kernels; }
 
   // Of `hidden` (count, dim), the embeddings of what the rows said last, which are overwritten, the logits; `turn`: cosines
   // and sines of this step's rotary positions, or null.

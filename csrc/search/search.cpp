@@ -82,12 +82,12 @@ struct Running {
     ranking.rows = rows(), ranking.columns = vocabulary, ranking.values = logits.data(), ranking.threads = call.threads;
     ranking.logsumexp = sums.data();
     if (call.ngram) {
-      if (const Status status = call.kernels->ranking(ranking); status != Status::done) return status;
+      if (const Status status = call.rows->set().ranking(ranking); status != Status::done) return status;
       forbid();
       ranking.logsumexp = nullptr;
     }
     ranking.count = (int)count, ranking.best = best.data(), ranking.places = places.data();
-    if (const Status status = call.kernels->ranking(ranking); status != Status::done) return status;
+    if (const Status status = call.rows->set().ranking(ranking); status != Status::done) return status;
     values.assign((std::size_t)(rows() * each), NEVER), likeliest.assign(values.size(), PAD);
     for (std::int64_t row = 0; row < rows(); ++row) {
       std::int64_t held = 0;

@@ -10,7 +10,6 @@ constexpr std::int32_t PAD = 0, UNKNOWN = 1, START = 2, END = 3;
 
 struct Search {
   DecoderRows* rows;          // one a sentence, before the first step; used up
-  const Kernels* kernels;
   const float* table;         // (vocabulary, dim): embeddings
   float scale;                // of theirs
   const float* positions;     // (steps, dim): added to them, or null

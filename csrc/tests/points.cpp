@@ -9,12 +9,6 @@
 namespace regard::tests {
 namespace {
 
-std::vector<float> normals(std::int64_t count) {
-  std::vector<float> numbers(static_cast<std::size_t>(count));
-  for (float& number : numbers) number = normal();
-  return numbers;
-}
-
 // The cells that a point of a map is mixed from, and their shares; by hand, one side after the other.
 struct Mixed {
   std::vector<std::pair<std::int64_t, double>> cells;
@@ -45,9 +39,9 @@ void points_case() {
     shape.cells += sizes[2 * level] * sizes[2 * level + 1];
   }
   const std::int64_t width = shape.heads * shape.width, keys = shape.levels * shape.points, queries = shape.batch * shape.queries;
-  const std::vector<float> query = normals(queries * width), memory = normals(shape.batch * shape.cells * 2 * width);
-  const std::vector<float> place = normals(keys * width), gradient = normals(queries * width);
-  std::vector<float> where = normals(queries * shape.points * 2);  // half of them lie outside
+  const std::vector<float> query = numbers(queries * width), memory = numbers(shape.batch * shape.cells * 2 * width);
+  const std::vector<float> place = numbers(keys * width), gradient = numbers(queries * width);
+  std::vector<float> where = numbers(queries * shape.points * 2);  // half of them lie outside
   shape.sizes = sizes.data(), shape.query = query.data(), shape.memory = memory.data();
   shape.where = where.data(), shape.place = place.data();
 

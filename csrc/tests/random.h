@@ -19,6 +19,12 @@ inline std::mt19937_64 random_bits;
 inline int below(int limit) { return static_cast<int>(random_bits() % static_cast<std::uint64_t>(limit)); }
 inline float normal() { return std::normal_distribution<float>()(random_bits); }
 
+inline std::vector<float> numbers(std::int64_t count, float scale = 1.0f) {
+  std::vector<float> found(static_cast<std::size_t>(count));
+  for (float& number : found) number = scale * normal();
+  return found;
+}
+
 inline std::string described;  // what is running, where a message should say it
 
 [[noreturn]] inline void fail(const char* what, double found, double expected) {

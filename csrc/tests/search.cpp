@@ -11,12 +11,6 @@
 namespace regard::tests {
 namespace {
 
-std::vector<float> numbers(std::int64_t count) {
-  std::vector<float> found(static_cast<std::size_t>(count));
-  for (float& number : found) number = normal();
-  return found;
-}
-
 bool goes_on() { return true; }
 
 bool repeats(const std::vector<std::int32_t>& tokens, int n) {
@@ -61,7 +55,7 @@ void search_case() {
     const Decoder decoder{0, dim, sentences, 1, nullptr, lengths.data(), {}, {dim, vocabulary, packed.data(), nullptr}};
     DecoderRows rows(**set, decoder);
     Searched found;
-    call.rows = &rows, call.kernels = *set;
+    call.rows = &rows;
     if (search(call, found) != Status::done) fail("search", 1, 0);
     if (found.impossible >= 0 && !call.ngram) fail("nothing may be emitted", static_cast<double>(found.impossible), -1);
     if (found.impossible >= 0) continue;

@@ -11,12 +11,6 @@ namespace {
 
 typedef std::vector<double> Row;
 
-std::vector<float> numbers(std::int64_t count, float scale = 1.0f) {
-  std::vector<float> found(static_cast<std::size_t>(count));
-  for (float& number : found) number = scale * normal();
-  return found;
-}
-
 struct Drawn {
   std::vector<float> weight, bias;
   std::int64_t depth, columns;

@@ -43,8 +43,7 @@ def run(arguments: list[str]) -> int:
     if options.to == "ctranslate2":
         from regard.export import ctranslate2, ctranslate2_classifier
 
-        classifies = application.__name__ == "regard.tasks.sentiment"
-        form = ctranslate2_classifier if classifies else ctranslate2
+        form = ctranslate2_classifier if isinstance(predictor, ctranslate2_classifier.TextClassifier) else ctranslate2
         form.to_ctranslate2(predictor, folder, quantization=options.quantization)
         found = form.check(predictor, folder)
     else:

@@ -12,7 +12,7 @@ from regard.decoding import Greedy, search
 from regard.export.parts import Part
 from regard.export.programs import Exported
 
-_SIZES = {"rows": 3, "source": 13, "frames": 94, "written": 4, "height": 70, "width": 107}
+_SIZES = {"rows": 3, "source": 13, "frames": 94, "height": 70, "width": 107}
 _LEAST_FRAMES = 20
 _LONGEST = 20  # tokens of the outputs that are compared
 _NEAR = 1e-3  # of the largest number of an output

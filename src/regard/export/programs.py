@@ -1,7 +1,9 @@
 """A model as programs of `torch.export` or of ONNX: written, read, and searched as the model itself is."""
 
 import json
+import logging
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -65,9 +67,13 @@ def _write(part: Part, path: Path, form: Form) -> None:
     if form == "torch":
         torch.export.save(program, path)
         return
-    written = torch.onnx.export(
-        program, dynamo=True, verbose=False, input_names=list(part.inputs), output_names=list(part.outputs)
-    )
+    # It would say of each operator of torchvision that this is not installed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*treespec, LeafSpec", FutureWarning)  # of its own
+        written = torch.onnx.export(
+            program, dynamo=True, verbose=False, input_names=list(part.inputs), output_names=list(part.outputs)
+        )
     assert written is not None
     written.save(path)
 

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -20,9 +21,9 @@ from regard.models.transformer import Layers, Transformer
 pytestmark = pytest.mark.requires("native")
 
 
-def translator(vocabulary: int, **options: object) -> Transformer:
+def translator(vocabulary: int, **options: Any) -> Transformer:
     """Random weights that are large enough to decide, and END likely enough that outputs have several lengths."""
-    shape = Layers(dim=16, heads=2, feed_forward=20, layers=2, **options)  # type: ignore[arg-type]
+    shape = Layers(dim=16, heads=2, feed_forward=20, layers=2, **options)
     model = Transformer(vocabulary, vocabulary, encoder=shape, decoder=shape)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
