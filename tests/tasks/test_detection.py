@@ -45,10 +45,10 @@ def tiny(folder: Path, **options) -> Recipe:
         "size": [64, 64],
         "batch": 4,
         "training": TrainingOptions(
-            epochs=150,
+            epochs=100,
             learning_rate=4e-3,
             warmup_steps=20,
-            validate_every=150,
+            validate_every=100,
             average=0,
             device="cpu",
             precision="float32",

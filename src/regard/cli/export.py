@@ -8,7 +8,7 @@ from regard.tasks.registry import open_run
 
 FORMS = {
     "ctranslate2": "CTranslate2, float32 or --quantization int8: what writes a text for a text, and classifiers",
-    "onnx": "programs for ONNX Runtime: the model, or its encoder and a decoder's step with its cache",
+    "onnx": "programs for ONNX Runtime, float32 or int8: the model, or its encoder and a decoder's step with its cache",
     "torch": "the same as programs of torch.export",
     "hub": "a folder for a hub, with a model card filled from the run",
 }
@@ -24,11 +24,13 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("run", help="a run directory")
     parser.add_argument("--to", required=True, choices=list(FORMS))
     parser.add_argument("-o", "--output", type=Path, help="a new folder (default: RUN-FORM)")
-    parser.add_argument("--quantization", choices=["float32", "int8"], default="float32", help="of ctranslate2")
+    parser.add_argument("--quantization", choices=["float32", "int8"], default="float32", help="of the weights")
     options = parser.parse_args(arguments)
-    if options.quantization != "float32" and options.to != "ctranslate2":
-        raise ValueError(f"--quantization is for --to ctranslate2, not for {options.to}: leave it out")
+    if options.quantization != "float32" and options.to not in ("ctranslate2", "onnx"):
+        raise ValueError(f"--quantization is for --to ctranslate2 and onnx, not for {options.to}: leave it out")
     application, directory = open_run(options.run)
+    if directory.exported:
+        raise ValueError(f"{directory.path} was exported itself: export the run that it came from")
     path = directory.path.resolve()
     folder: Path = options.output or path.with_name(f"{path.name}-{options.to}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -50,7 +52,7 @@ def run(arguments: list[str]) -> int:
         from regard.export.checking import check_programs
         from regard.export.programs import to_programs
 
-        parts = to_programs(predictor, directory, folder, options.to)
-        found = check_programs(predictor.model, parts, folder)
+        parts = to_programs(predictor, directory, folder, options.to, options.quantization)
+        found = check_programs(predictor.model, parts, folder, options.quantization)
     print(f"wrote {folder}; {found}", file=sys.stderr)
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from regard.explain import Look, draw, page
 from regard.tasks.pretrained import HUB
-from regard.tasks.registry import open_run
+from regard.tasks.registry import look_with, open_run
 
 
 def run(arguments: list[str]) -> int:
@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
         parser.error("there is nothing to look at: give an input, or --file FILE")
     inputs = [*options.input, *(path.read_text(encoding="utf-8") for path in options.file)]
     looker, title = _looker(options)
-    for path in write_look([looker.look(given) for given in inputs], options.output, title=title):
+    for path in write_look([look_with(looker, given) for given in inputs], options.output, title=title):
         print(f"wrote {path}", file=sys.stderr)
     return 0
 

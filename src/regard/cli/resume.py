@@ -13,6 +13,8 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("run", help="the run directory")
     application, directory = open_run(parser.parse_args(arguments).run)
+    if directory.exported:
+        raise ValueError(f"{directory.path} was exported from a run, and does not train: resume that")
     application.resume(directory)
     print(f"the run is in {directory.path}; next: regard evaluate {directory.path}", file=sys.stderr)
     return 0

@@ -1,6 +1,7 @@
 """Attention, CTC and a language model deciding together on each token (Watanabe et al. 2017)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from regard.decoding.ctc import PrefixState
 from regard.models.ngram import NGram
-from regard.models.recognizer import Recognizer, Writing
+from regard.models.recognizer import Heard, Writing
 from regard.models.tokens import END
 
 
@@ -34,7 +35,8 @@ class Joint(nn.Module):
     `scores` says so to the search.
 
     Args:
-        model: with or without a decoder; without one, CTC alone decides.
+        model: a recognizer, or its programs.
+        heard: by it; without a decoder CTC alone decides.
         ctc: its share, 0 to 1.
         language: counts of what is usually said; None: no such opinion.
         weight: of it.
@@ -42,15 +44,17 @@ class Joint(nn.Module):
 
     scores = True
 
-    def __init__(self, model: Recognizer, ctc: float, language: NGram | None = None, weight: float = 0.0) -> None:
+    def __init__(
+        self, model: Any, heard: Heard, ctc: float, language: NGram | None = None, weight: float = 0.0
+    ) -> None:
         super().__init__()
-        self.model, self.ctc = model, 1.0 if model.decoder is None else ctc
+        self.model, self.heard, self.ctc = model, heard, 1.0 if heard.begin is None else ctc
         self.language, self.weight = language if weight else None, weight
 
-    def encode(self, memory: Float[Tensor, "batch length dim"], lengths: Int[Tensor, " batch"]) -> JointState:
-        """Be ready to write what was heard: its sources are what the model's encoder gives, which others read too."""
-        writing = None if self.ctc == 1.0 else self.model.begin(memory, lengths)
-        prefix = None if self.ctc == 0.0 else PrefixState.of(self.model.frame_labels(memory), lengths)
+    def encode(self, labels: Float[Tensor, "batch length vocabulary"], lengths: Int[Tensor, " batch"]) -> JointState:
+        """Be ready to write what was heard: its sources are the labels of that, which others read too."""
+        writing = None if self.ctc == 1.0 or self.heard.begin is None else self.heard.begin()
+        prefix = None if self.ctc == 0.0 else PrefixState.of(labels, lengths)
         return JointState(writing, prefix, [()] * len(lengths))
 
     def step(self, tokens: Int[Tensor, " rows"], state: JointState) -> Float[Tensor, "rows vocabulary"]:

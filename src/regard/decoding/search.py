@@ -89,11 +89,11 @@ def search(
 @contextmanager
 def _evaluating(model: Searchable) -> Iterator[None]:
     """Evaluation mode for the model and all its parts; afterwards each part has its own mode again."""
-    modes = {part: part.training for part in model.modules()} if isinstance(model, nn.Module) else {}
-    for part in modes:
+    training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
+    for part in training:
         part.training = False
     try:
         yield
     finally:
-        for part, training in modes.items():
-            part.training = training
+        for part in training:
+            part.training = True

@@ -20,6 +20,7 @@ from regard.models.transformer import Transformer
 from regard.models.vision import VisionTransformer, VisualEncoder
 from regard.nn.conformer import SHRINKS, quarter
 from regard.nn.positions import Learned
+from regard.training.programs import LABELS, NEW
 
 Axes = tuple[str | None, ...]
 # Of what a decoder keeps, in their order; "source" does not vary where all pictures have one size.
@@ -38,8 +39,6 @@ _STATE: dict[str, Axes] = {
 _PREPARED: Axes = ("rows", None, "source", None)  # keys of a score that projects them
 _LENGTHS, _WRITTEN = (9, 6), 5  # of the examples that are traced: sizes of 0 and 1 are traced as such
 _LEAST = {"frames": 5, "height": 33, "width": 33}  # below them maps have a single place, which is traced as such
-LABELS = "labels"  # of CTC
-NEW = "new_"  # before the name of what a step changed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -128,11 +128,6 @@ class Detector(nn.Module):
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.cell_class.weight.device
-
     def forward(self, pictures: Tensor) -> Found:
         """What is found in pictures `(batch, 3, height, width)` of values 0 to 255, by the last layer."""
         maps, cells, vectors = self.read(pictures)

@@ -1,7 +1,8 @@
 """Speech recognizers: sound in, words out; frames are labelled at once (CTC), and words attend to frames."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,6 +51,21 @@ class Listening:
         if self.kind == "transformer":
             return EncoderBlock(shape.attention(), shape.mlp(), pre_norm=True, dropout=shape.dropout)
         return ConformerBlock(shape.attention(), shape.dim, shape.feed_forward, self.kernel, shape.dropout)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heard:
+    """Recordings that were heard.
+
+    Args:
+        labels: the log-probability of each token, or of BLANK, at each position.
+        lengths: how many positions each recording has.
+        begin: makes the decoder ready to write; None, where there is no decoder.
+    """
+
+    labels: Float[Tensor, "batch length vocabulary"]
+    lengths: Int[Tensor, " batch"]
+    begin: Callable[[], Any] | None
 
 
 class SoundEncoder(nn.Module):
@@ -132,6 +148,12 @@ class Recognizer(nn.Module):
     def frame_labels(self, memory: Float[Tensor, "batch length dim"]) -> Float[Tensor, "batch length vocabulary"]:
         """The log-probability of each token, or of BLANK, at each position."""
         return self.labels(memory).float().log_softmax(-1)
+
+    def hear(self, features: Float[Tensor, "batch frames bands"], frames: Int[Tensor, " batch"]) -> Heard:
+        """Hear recordings of so many `frames`."""
+        memory, lengths = self.encoder(features, frames), quarter(frames)
+        begin = None if self.decoder is None else lambda: self.begin(memory, lengths)
+        return Heard(labels=self.frame_labels(memory), lengths=lengths, begin=begin)
 
     def both(
         self,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from regard.decoding import Beam, Greedy, Sampling
 from regard.explain import Look, draw, page
 from regard.serve.worker import Call
+from regard.tasks.registry import look_with
 
 Form = Literal["json", "html", "png"]
 Options = Greedy | Beam | Sampling
@@ -92,7 +93,7 @@ class Model:
         """What the model attended to while it read an input, as the bytes of this form."""
 
         def run(inputs: list[Any]) -> list[bytes]:
-            return [self._shown(self.predictor.look(str(one)), form, strongest) for one in inputs]
+            return [self._shown(look_with(self.predictor, str(one)), form, strongest) for one in inputs]
 
         return self._call("look", (form, strongest), run)
 

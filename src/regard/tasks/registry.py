@@ -13,7 +13,10 @@ named). The module `demo` has what `regard demo TASK` needs.
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from regard.explain.look import Look
+from regard.training.programs import Exported
 from regard.training.run import RunDirectory
 
 TASKS = {
@@ -45,3 +48,15 @@ def open_run(path: str | Path) -> tuple[ModuleType, RunDirectory]:
     if not isinstance(name, str):
         raise ValueError(f"{run.config_path} does not say which task it is a run of: it has no `task:`")
     return task(name), run
+
+
+def look_with(predictor: Any, given: str) -> Look:
+    """What a model attended to while it read `given`.
+
+    Raises:
+        ValueError: there is no attention to be seen, or an input that the task does not take.
+    """
+    if isinstance(getattr(predictor, "model", None), Exported):
+        raise ValueError("programs do not say what they attended to: look with the run that they were exported from")
+    found: Look = predictor.look(given)
+    return found

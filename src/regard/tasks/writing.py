@@ -16,6 +16,7 @@ from regard.data.tokenizer import Tokenizers
 from regard.decoding import Beam, Greedy, Hypothesis, Progress, Sampling, search
 from regard.explain.look import Look, Side, of_weights, records
 from regard.explain.pieces import Piece, read
+from regard.models.device import device_of
 from regard.models.recurrent import RecurrentSeq2Seq
 from regard.models.tokens import END, START
 
@@ -74,7 +75,7 @@ class Writer:
         options = self.recipe.decoding if options is None else options
         sources = self.tokenizers.source.encode(texts)
         outputs: list[list[Output]] = [[] for _ in texts]
-        device = self.model.output_weight.device
+        device = device_of(self.model)
         for batch in length_batches(sources, tokens=_BATCH_TOKENS):
             batch = batch.to(device)
             told = None if progress is None else self._told(batch.rows, progress)
@@ -106,7 +107,7 @@ class Writer:
         """
         self.check([text])
         source = self.tokenizers.source.encode([text])[0]
-        batch = next(iter(length_batches([source], tokens=len(source) + 1))).to(self.model.output_weight.device)
+        batch = next(iter(length_batches([source], tokens=len(source) + 1))).to(device_of(self.model))
         best = replace(self.recipe.decoding, n_best=1)
         hypothesis = search(self.model, batch.source, batch.source_lengths, best)[0][0]
         emitted = [*hypothesis.tokens, END] if hypothesis.finished else [*hypothesis.tokens]
@@ -192,7 +193,7 @@ class Writing(ABC):
 
     def validate_on(self, writer: Writer, sources: Sequence[str]) -> dict[str, float]:
         """The loss without smoothing, and the metrics of greedy outputs."""
-        device = self.model.output_weight.device
+        device = device_of(self.model)
         total, count = 0.0, 0
         for pairs in self._validation.order(0):
             batch = self._validation.batch(pairs).to(device)

@@ -1,7 +1,7 @@
 """A run directory: everything that one training leaves, and nothing that is executed when it is read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ import yaml
 from torch import nn
 
 from regard.training.files import atomic_write, clear_disk_errors
+from regard.training.programs import SIGNATURE, Exported
 from regard.training.weights import load_weights, save_weights
 
 FORMAT = 1
@@ -102,6 +103,11 @@ class RunDirectory:
     def log_path(self) -> Path:
         return self.path / "train.log"
 
+    @property
+    def exported(self) -> bool:
+        """Whether it is no run, but what `regard export` wrote of one: programs in the place of weights."""
+        return (self.path / SIGNATURE).exists()
+
     def read_config(self) -> dict[str, Any]:
         """What `create` was given, without the two keys of the format.
 
@@ -162,6 +168,14 @@ class RunDirectory:
     def load_weights(self, model: nn.Module) -> None:
         """Loads `weights.safetensors` into `model`; see `regard.training.weights.load_weights`."""
         load_weights(model, self.weights_path)
+
+    def load_model(self, build: Callable[[], nn.Module]) -> Any:
+        """The trained model: what `build` makes, with the run's weights; of what `regard export` wrote, programs."""
+        if self.exported:
+            return Exported(self.path)
+        model = build()
+        self.load_weights(model)
+        return model
 
     def epoch_path(self, epoch: int) -> Path:
         """Where the weights after `epoch` epochs (counted from 1) are."""

@@ -18,17 +18,25 @@ def test_ctranslate2(regard, model, tmp_path):
     assert "random sources give the same output in int8" in done.err
 
 
-def test_programs(model, tmp_path):
-    """In a process without the run-time checks of types, which torch's tracers cannot trace."""
-    command = [sys.executable, "-m", "regard", "export", str(model), "--to", "torch", "-o", str(tmp_path / "small")]
+def test_programs(regard, model, tmp_path):
+    """Written in a process without run-time checks of types, which torch's tracers cannot trace; in a run's place."""
+    folder = tmp_path / "small"
+    command = [sys.executable, "-m", "regard", "export", str(model), "--to", "torch", "-o", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     said = (
         r"wrote .*small; what it gives for random inputs is the model's within \de-\d\d; 9 of 9 outputs are the same\n"
     )
     assert done.returncode == 0, done.stderr
     assert re.search(said, done.stderr), done.stderr
-    names = {path.name for path in (tmp_path / "small").iterdir()}
-    assert names == {"encoder.pt2", "decoder.pt2", "signature.json", "tokenizer.json"}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"encoder.pt2", "decoder.pt2", "signature.json", "config.yaml", "tokenizer.json"}
+
+    for words in (["predict", "RUN", "a man", "the dog sees"], ["evaluate", "RUN"]):
+        own, other = (regard(*(str(path) if word == "RUN" else word for word in words)) for path in (model, folder))
+        assert (own.status, own.out) == (other.status, other.out), other.err
+    assert "look with the run that they were exported from" in regard("look", folder, "a man").told("look")
+    assert f"{folder} was exported itself" in regard("export", folder, "--to", "hub").told("export")
+    assert f"{folder} was exported from a run, and does not train" in regard("resume", folder).told("resume")
 
 
 def test_hub(regard, model, tmp_path):
@@ -41,7 +49,7 @@ def test_hub(regard, model, tmp_path):
     ("words", "said"),
     [
         (["no/run", "--to", "hub"], "no/run is not a run directory: there is no such folder"),
-        (["MODEL", "--to", "hub", "--quantization", "int8"], "--quantization is for --to ctranslate2, not for hub"),
+        (["MODEL", "--to", "hub", "--quantization", "int8"], "is for --to ctranslate2 and onnx, not for hub"),
         (["MODEL", "--to", "hub", "-o", "MODEL"], "exists and is not empty: choose another with -o"),
     ],
 )

@@ -50,11 +50,12 @@ def test_it_ends_without_losing_a_request(model: Path) -> None:
                     answers[repr(error)] += 1  # a request without an answer
                     return
 
-    with process(f"small={model}", "--queue", 12) as (served, address):
+    with process(f"small={model}", "--queue", 4) as (served, address):
         clients = [threading.Thread(target=ask, args=(address, number)) for number in range(16)]
         for client in clients:
             client.start()
-        while sum(answers.values()) < 100:
+        until = time.monotonic() + 60
+        while (sum(answers.values()) < 100 or not answers["503"]) and time.monotonic() < until:
             time.sleep(0.01)
         served.send_signal(signal.SIGTERM)
         for client in clients:

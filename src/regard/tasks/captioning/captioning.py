@@ -13,6 +13,7 @@ from regard.data.scene import resized
 from regard.data.tokenizer import Tokenizers
 from regard.decoding import Greedy
 from regard.models.captioner import ShowAttendTell
+from regard.models.device import device_of
 from regard.models.tokens import PAD
 from regard.ops.cross_entropy import linear_cross_entropy
 from regard.tasks.captioning import metrics
@@ -84,7 +85,7 @@ class Captioning:
 
     def validate(self) -> dict[str, float]:
         """Cross-entropy without smoothing, in nats a token, and the metrics of greedy captions."""
-        device = self.model.output_weight.device
+        device = device_of(self.model)
         total, count = 0.0, 0
         make = self._plain.making(0)
         for items in self._plain.order(0):

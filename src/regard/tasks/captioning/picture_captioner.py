@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -17,6 +18,7 @@ from regard.decoding import Beam, Greedy, Hypothesis, Sampling, search
 from regard.explain.look import Grid, Look, Side, of_weights, records
 from regard.explain.pieces import Piece, read
 from regard.models.captioner import Captioner, ShowAttendTell
+from regard.models.device import device_of
 from regard.models.tokens import END, START
 from regard.tasks.captioning import metrics
 from regard.tasks.captioning.recipe import Recipe
@@ -24,6 +26,7 @@ from regard.tasks.evaluation import Evaluation
 from regard.tasks.pretrained import reopen_backbone
 from regard.tasks.said import Said
 from regard.training import RunDirectory
+from regard.training.programs import Exported
 
 _TOGETHER = 16  # pictures that are captioned at a time
 _PICTURE, _CAPTION, _SO_FAR = "picture", "caption", "so far"
@@ -34,8 +37,9 @@ class PictureCaptioner:
 
     reads = "pictures"
 
-    def __init__(self, model: Captioner | ShowAttendTell, tokenizers: Tokenizers, recipe: Recipe) -> None:
-        self.model, self.tokenizer, self.recipe = model.eval(), tokenizers.target, recipe
+    def __init__(self, model: Captioner | ShowAttendTell | Exported, tokenizers: Tokenizers, recipe: Recipe) -> None:
+        self.model: Any = model.eval()
+        self.tokenizer, self.recipe = tokenizers.target, recipe
 
     def predict(self, files: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> Iterator[list[Said]]:
         """What is said of each picture, best first, by `options` or as the recipe says.
@@ -101,7 +105,7 @@ class PictureCaptioner:
         said = read((*self.tokenizer.tokens(hypothesis.tokens), *(["</s>"] if hypothesis.finished else [])))
         grid = Grid(png=to_png(picture), rows=rows, columns=columns)
         sides = [Side(name=_PICTURE, pieces=places, grid=grid), Side(name=_CAPTION, pieces=said)]
-        given = picture[None].to(self.model.output_weight.device)
+        given = picture[None].to(device_of(self.model))
         tokens = torch.tensor([[START, *emitted[:-1]]], device=given.device)
         one = torch.ones(1, dtype=torch.long, device=given.device)
         if isinstance(self.model, ShowAttendTell):
@@ -123,7 +127,7 @@ class PictureCaptioner:
     def _search(
         self, pictures: UInt8[Tensor, "batch 3 height width"], options: Greedy | Beam | Sampling
     ) -> list[list[Hypothesis]]:
-        device = self.model.output_weight.device
+        device = device_of(self.model)
         return search(
             self.model, pictures.to(device), torch.ones(len(pictures), dtype=torch.long, device=device), options
         )
@@ -135,8 +139,7 @@ class PictureCaptioner:
     def load(cls, run: RunDirectory, recipe: Recipe) -> "PictureCaptioner":
         """The captioner of a run whose recipe has been read."""
         tokenizers = Tokenizers.load(run.tokenizer_path)
-        model = recipe.model.build(len(tokenizers.target), reopen_backbone(run, recipe.start))
-        run.load_weights(model)
+        model = run.load_model(lambda: recipe.model.build(len(tokenizers.target), reopen_backbone(run, recipe.start)))
         return cls(model, tokenizers, recipe)
 
 

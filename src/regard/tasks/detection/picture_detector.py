@@ -17,6 +17,7 @@ from regard.data.scene import Scene, cropped, fitted
 from regard.explain.look import Grid, Look, Side, of_weights
 from regard.explain.pieces import Piece
 from regard.models.detector import Detector, DetectorLayer
+from regard.models.device import device_of
 from regard.nn.box_attention import BoxAttention
 from regard.tasks.detection.finding import find_things, truth
 from regard.tasks.detection.metrics import Detected, average_precision
@@ -25,6 +26,7 @@ from regard.tasks.detection.recipe import Recipe
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.pretrained import reopen_backbone
 from regard.training import RunDirectory
+from regard.training.programs import Exported
 
 _NAMED = 6  # things that a line names, at most
 _ROWS = 8  # pictures of an evaluation's sheet
@@ -106,8 +108,9 @@ class PictureDetector:
     reads = "pictures"
     draws = True  # its outputs have files
 
-    def __init__(self, model: Detector, classes: Sequence[str], recipe: Recipe) -> None:
-        self.model, self.classes, self.recipe = model.eval(), tuple(classes), recipe
+    def __init__(self, model: Detector | Exported, classes: Sequence[str], recipe: Recipe) -> None:
+        self.model: Any = model.eval()
+        self.classes, self.recipe = tuple(classes), recipe
 
     def predict(self, files: Sequence[str]) -> Iterator[list[Output]]:
         """The things of each picture, one after the other.
@@ -148,7 +151,7 @@ class PictureDetector:
         """Find the things of a picture, and look at which of its places each attended to, layer by layer."""
         height, width = self.recipe.size
         small = cropped(fitted(Scene(picture=to_tensor(read_picture(file))), height, width), 0, 0, height, width)
-        given = small.picture[None].to(self.model.device)
+        given = small.picture[None].to(device_of(self.model))
         with torch.no_grad(), watch(self.model, Weights(), layers=["layers.*.cross"]) as seen:
             maps, cells, vectors = self.model.read(given)
             queries = self.model.best(cells, vectors, self.model.queries)
@@ -180,8 +183,7 @@ class PictureDetector:
     def load(cls, run: RunDirectory, recipe: Recipe) -> "PictureDetector":
         """The detector of a run whose recipe has been read."""
         classes = run.read_labels()
-        model = recipe.model.build(len(classes), reopen_backbone(run, recipe.start))
-        run.load_weights(model)
+        model = run.load_model(lambda: recipe.model.build(len(classes), reopen_backbone(run, recipe.start)))
         return cls(model, classes, recipe)
 
 

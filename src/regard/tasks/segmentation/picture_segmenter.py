@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -15,6 +16,7 @@ from regard.data.scene import Scene, resized, shrunk
 from regard.data.segmented import SegmentedPictures, read_segmented, survey
 from regard.explain.look import Grid, Look, Side, records
 from regard.explain.pieces import Piece
+from regard.models.device import device_of
 from regard.models.segmenter import Segmenter
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.pretrained import reopen_backbone
@@ -23,6 +25,7 @@ from regard.tasks.segmentation.pictures import overlay, sheet
 from regard.tasks.segmentation.recipe import Recipe
 from regard.tasks.segmentation.searching import probabilities
 from regard.training import RunDirectory
+from regard.training.programs import Exported
 
 _NAMED = 4  # classes that a line names, at most
 _LEAST = 0.005  # of the pixels, to be named
@@ -72,8 +75,9 @@ class PictureSegmenter:
     reads = "pictures"
     draws = True  # its outputs have files
 
-    def __init__(self, model: Segmenter, classes: Sequence[str], recipe: Recipe) -> None:
-        self.model, self.classes, self.recipe = model.eval(), tuple(classes), recipe
+    def __init__(self, model: Segmenter | Exported, classes: Sequence[str], recipe: Recipe) -> None:
+        self.model: Any = model.eval()
+        self.classes, self.recipe = tuple(classes), recipe
 
     def predict(self, files: Sequence[str]) -> Iterator[list[Output]]:
         """The mask of each picture, one after the other.
@@ -136,7 +140,7 @@ class PictureSegmenter:
             sides[_at(stride)] = Side(name=_at(stride), pieces=pieces, grid=Grid(png=png, rows=rows, columns=columns))
         longest = max(len(side.pieces) for side in sides.values())
         with torch.no_grad(), watch(self.model, *records(longest), layers=list(attends)) as seen:
-            self.model(picture[None].to(self.model.bias.device))
+            self.model(picture[None].to(device_of(self.model)))
         return Look.of(seen, list(sides.values()), attends, title=Path(file).name)
 
     @property
@@ -157,8 +161,7 @@ class PictureSegmenter:
     def load(cls, run: RunDirectory, recipe: Recipe) -> "PictureSegmenter":
         """The segmenter of a run whose recipe has been read."""
         classes = run.read_labels()
-        model = recipe.model.build(len(classes), reopen_backbone(run, recipe.start))
-        run.load_weights(model)
+        model = run.load_model(lambda: recipe.model.build(len(classes), reopen_backbone(run, recipe.start)))
         return cls(model, classes, recipe)
 
 

@@ -7,26 +7,31 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from regard.models.device import device_of
 from regard.models.segmenter import Segmenter
 from regard.tasks.segmentation.recipe import Prediction
+from regard.training.programs import Exported
 
 Probabilities = Float[Tensor, "classes height width"]
 
 
 @torch.no_grad()
-def probabilities(model: Segmenter, picture: UInt8[Tensor, "3 height width"], options: Prediction) -> Probabilities:
+def probabilities(
+    model: Segmenter | Exported, picture: UInt8[Tensor, "3 height width"], options: Prediction
+) -> Probabilities:
     """The probabilities of a picture's pixels, on the CPU; the windows' mean where several saw a pixel."""
     height, width = picture.shape[-2:]
-    device = model.bias.device
-    total = torch.zeros(len(model.bias), height, width)
-    seen = torch.zeros(height, width)
+    device, total, seen = device_of(model), None, torch.zeros(height, width)
     for top, left, tall, wide in windows(height, width, options):
         part = picture[None, :, top : top + tall, left : left + wide].to(device)
         found = _of(model, part)
         if options.mirror:
             found = (found + _of(model, part.flip(-1)).flip(-1)) / 2.0
+        if total is None:
+            total = torch.zeros(len(found), height, width)
         total[:, top : top + tall, left : left + wide] += found.cpu()
         seen[top : top + tall, left : left + wide] += 1.0
+    assert total is not None
     return total / seen
 
 
@@ -47,6 +52,6 @@ def _starts(length: int, window: int, overlap: float) -> list[int]:
     return [round(number * (length - window) / max(1, steps)) for number in range(steps + 1)]
 
 
-def _of(model: Segmenter, part: Tensor) -> Probabilities:
+def _of(model: Segmenter | Exported, part: Tensor) -> Probabilities:
     logits = functional.interpolate(model(part).float(), part.shape[-2:], mode="bilinear", align_corners=False)
     return logits[0].softmax(0)

@@ -17,11 +17,13 @@ from regard.data.tokenizer import Tokenizer
 from regard.explain import pooled_relevance, relevance
 from regard.explain.look import Look, Side, of_weights, records
 from regard.explain.pieces import SPACE, Piece, read
+from regard.models.device import device_of
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.pretrained import reopen
 from regard.tasks.sentiment import metrics
 from regard.tasks.sentiment.recipe import Recipe
 from regard.training import RunDirectory
+from regard.training.programs import Exported
 
 _BATCH_TOKENS = 2048  # that are classified at a time
 _WORDS = 3  # that are named as what carried a decision, at most
@@ -70,14 +72,19 @@ class TextClassifier:
 
     def __init__(self, model: Any, tokenizer: Tokenizer, classes: Sequence[str], recipe: Recipe) -> None:
         self.model, self.tokenizer, self.classes, self.recipe = model.eval(), tokenizer, list(classes), recipe
-        self.device = next(model.parameters()).device
+        self.device = device_of(model)
 
     def predict(self, texts: Sequence[str]) -> list[list[Output]]:
-        """What each text is, and the words that carried the decision (attention times gradient)."""
+        """What each text is, and the words that carried the decision (attention times gradient), of weights alone:
+        programs do not say.
+        """
         encoded = self.tokenizer.encode(texts)
         outputs: list[list[Output]] = [[] for _ in texts]
         for batch in length_batches(encoded, tokens=_BATCH_TOKENS):
-            logits, shares = self._explained(batch.source, batch.source_lengths)
+            if isinstance(self.model, Exported):
+                logits, shares = self.model(batch.source, batch.source_lengths), torch.zeros(batch.source.shape)
+            else:
+                logits, shares = self._explained(batch.source, batch.source_lengths)
             for row, of_row, share in zip(batch.rows, self._probabilities(logits), shares, strict=True):
                 outputs[row] = [self._output(self.tokenizer.spelled(texts[row]), of_row, share)]
         return outputs
@@ -158,8 +165,7 @@ class TextClassifier:
         """The classifier of a run whose recipe has been read."""
         encoder, tokenizers = reopen(run, recipe, "encoder")
         classes = run.read_labels()
-        model = recipe.model.build(len(tokenizers.source), len(classes), encoder)
-        run.load_weights(model)
+        model = run.load_model(lambda: recipe.model.build(len(tokenizers.source), len(classes), encoder))
         return cls(model, tokenizers.source, classes, recipe)
 
 
@@ -260,7 +266,7 @@ class Classification:
 
     def validate(self) -> dict[str, float]:
         """Cross-entropy without smoothing, in nats a text, accuracy and macro F1 in percent."""
-        device = self.model.output.weight.device
+        device = device_of(self.model)
         total, found = 0.0, torch.zeros(len(self._numbers), len(self.classes))
         for items in self._validation.order(0):
             batch = self._validation.batch(items).to(device)

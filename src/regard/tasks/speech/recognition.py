@@ -11,6 +11,7 @@ from regard.data.sound_augmentation import SoundAugmentation
 from regard.data.speech_batches import SpeechBatch, SpeechBatches
 from regard.data.tokenizer import Tokenizers
 from regard.decoding.ctc import ctc_greedy
+from regard.models.device import device_of
 from regard.models.recognizer import ctc_loss, flat_start_loss
 from regard.models.tokens import PAD
 from regard.nn.conformer import quarter
@@ -95,7 +96,7 @@ class Recognition:
 
     def validate(self) -> dict[str, float]:
         """Both losses without smoothing, in nats a token, and the error rates of the likeliest labels, in percent."""
-        device = self.model.output_weight.device
+        device = device_of(self.model)
         outputs = [""] * len(self._references)
         totals, count = [0.0, 0.0], 0
         make = self._plain.making(0)

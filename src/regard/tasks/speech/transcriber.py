@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,11 +20,12 @@ from regard.decoding.joint import Joint
 from regard.explain.look import Grid, Look, Side, of_weights, records
 from regard.explain.pieces import Piece, read
 from regard.explain.spectrogram import spectrogram_png
+from regard.models.device import device_of
 from regard.models.ngram import NGram
 from regard.models.recognizer import Recognizer
 from regard.models.speller import Listener
 from regard.models.tokens import BLANK, END, START
-from regard.nn.conformer import SHRINKS, quarter
+from regard.nn.conformer import SHRINKS
 from regard.tasks.evaluation import Evaluation
 from regard.tasks.speech.evaluation import evaluate
 from regard.tasks.speech.output import Output
@@ -32,6 +34,7 @@ from regard.tasks.speech.recipe import Recipe
 from regard.tasks.speech.streaming import Stream
 from regard.tasks.speech.subtitles import Word
 from regard.training import RunDirectory
+from regard.training.programs import Exported
 
 _TOGETHER = 16  # recordings that are heard at a time
 _SOUND, _TEXT, _SO_FAR, _LABELS = "sound", "text", "so far", "labels (CTC)"
@@ -44,9 +47,10 @@ class Transcriber:
     writes = True  # its outputs have files, for those who name a folder
 
     def __init__(
-        self, model: Recognizer, tokenizers: Tokenizers, recipe: Recipe, language: NGram | None = None
+        self, model: Recognizer | Exported, tokenizers: Tokenizers, recipe: Recipe, language: NGram | None = None
     ) -> None:
-        self.model, self.tokenizers, self.recipe, self.front = model.eval(), tokenizers, recipe, recipe.front
+        self.model: Any = model.eval()
+        self.tokenizers, self.recipe, self.front = tokenizers, recipe, recipe.front
         self.tokenizer, self.language = tokenizers.target, language
 
     def predict(self, files: Sequence[str], options: Greedy | Beam | Sampling | None = None) -> Iterator[list[Output]]:
@@ -131,7 +135,7 @@ class Transcriber:
         )
         sides = [Side(name=_SOUND, pieces=heard, grid=grid), Side(name=_TEXT, pieces=said)]
         spikes = of_weights(_LABELS, _spikes(labels, list(hypothesis.tokens)), queries=_TEXT, keys=_SOUND)
-        device = self.model.output_weight.device
+        device = device_of(self.model)
         given, frames = features[None].to(device), torch.tensor([len(features)], device=device)
         read_so_far = torch.tensor([[START, *emitted[:-1]]], device=device)
         if isinstance(self.model.encoder.layers[0], Listener):  # whose decoder attends once a token
@@ -189,9 +193,9 @@ class Transcriber:
 
     def _labels(self, features: Float[Tensor, "frames bands"]) -> Float[Tensor, "length vocabulary"]:
         """The labels of a recording that is heard at once."""
-        frames = torch.tensor([len(features)], device=self.model.output_weight.device)
+        frames = torch.tensor([len(features)], device=device_of(self.model))
         with torch.no_grad():
-            return self.model.frame_labels(self.model.encoder(features[None].to(frames.device), frames))[0].cpu()
+            return self.model.hear(features[None].to(frames.device), frames).labels[0].cpu()
 
     def _output(self, hypothesis: Hypothesis, labels: Float[Tensor, "length vocabulary"], start: int) -> Output:
         """What a hypothesis says of a part that begins at frame `start`."""
@@ -203,29 +207,23 @@ class Transcriber:
         return Output(name="", text=self.tokenizer.decode(hypothesis.tokens), hypothesis=hypothesis, words=words)
 
     def _search(
-        self, heard: Sequence[Float[Tensor, "_frames bands"]], options: Greedy | Beam | Sampling | None
+        self, recordings: Sequence[Float[Tensor, "_frames bands"]], options: Greedy | Beam | Sampling | None
     ) -> list[list[tuple[Hypothesis, Float[Tensor, "_length vocabulary"]]]]:
         """The hypotheses of each recording, each with the labels of its positions."""
         options = self.recipe.decoding if options is None else options
-        device = self.model.output_weight.device
-        features = pad_sequence(list(heard), batch_first=True).to(device)
-        frames = torch.tensor([len(one) for one in heard], device=device)
-        lengths = quarter(frames)
+        device = device_of(self.model)
+        features = pad_sequence(list(recordings), batch_first=True).to(device)
+        frames = torch.tensor([len(one) for one in recordings], device=device)
         with torch.no_grad():
-            memory = self.model.encoder(features, frames)
-            labels = self.model.frame_labels(memory)
+            heard = self.model.hear(features, frames)
+        labels = [row[:length] for row, length in zip(heard.labels, heard.lengths.tolist(), strict=True)]
         if isinstance(options, Greedy):
-            hypotheses = [
-                [likeliest(row[:length], tokens)]
-                for row, length, tokens in zip(labels, lengths.tolist(), ctc_greedy(labels, lengths), strict=True)
-            ]
+            found = zip(labels, ctc_greedy(heard.labels, heard.lengths), strict=True)
+            hypotheses = [[likeliest(row, tokens)] for row, tokens in found]
         else:
-            joint = Joint(self.model, self.recipe.decoding_ctc, self.language, self.recipe.decoding_language)
-            hypotheses = search(joint, memory, lengths, options)
-        return [
-            [(one, row[:length].cpu()) for one in of_one]
-            for of_one, row, length in zip(hypotheses, labels, lengths.tolist(), strict=True)
-        ]
+            joint = Joint(self.model, heard, self.recipe.decoding_ctc, self.language, self.recipe.decoding_language)
+            hypotheses = search(joint, heard.labels, heard.lengths, options)
+        return [[(one, row.cpu()) for one in of_one] for of_one, row in zip(hypotheses, labels, strict=True)]
 
     def _words(self, labels: Float[Tensor, "length vocabulary"], hypothesis: Hypothesis) -> tuple[Word, ...]:
         """When each word is said: from the first position of its first token to the last of its last one."""
@@ -253,8 +251,7 @@ class Transcriber:
     def load(cls, run: RunDirectory, recipe: Recipe) -> "Transcriber":
         """The transcriber of a run whose recipe has been read."""
         tokenizers = Tokenizers.load(run.tokenizer_path)
-        model = recipe.model.build(len(tokenizers.target), recipe.bands)
-        run.load_weights(model)
+        model = run.load_model(lambda: recipe.model.build(len(tokenizers.target), recipe.bands))
         language = NGram.load(language_path(run)) if recipe.language else None
         return cls(model, tokenizers, recipe, language)
 

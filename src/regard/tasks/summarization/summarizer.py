@@ -60,9 +60,9 @@ class Summarizer(Writer):
     @classmethod
     def load(cls, run: RunDirectory, recipe: Recipe) -> "Summarizer":
         """The summarizer of a run whose recipe has been read."""
-        model, tokenizers = reopen(run, recipe, "seq2seq")
-        model = recipe.model.build(len(tokenizers.source)) if model is None else model
-        run.load_weights(model)
+        pretrained, tokenizers = reopen(run, recipe, "seq2seq")
+        words = len(tokenizers.source)
+        model = run.load_model(lambda: recipe.model.build(words) if pretrained is None else pretrained)
         return cls(model, tokenizers, recipe)
 
 

@@ -51,9 +51,8 @@ class Translator(Writer):
     @classmethod
     def load(cls, run: RunDirectory, recipe: Recipe) -> "Translator":
         """The translator of a run whose recipe has been read."""
-        model, tokenizers = reopen(run, recipe, "seq2seq")
-        model = build(recipe, tokenizers) if model is None else model
-        run.load_weights(model)
+        pretrained, tokenizers = reopen(run, recipe, "seq2seq")
+        model = run.load_model(lambda: build(recipe, tokenizers) if pretrained is None else pretrained)
         return cls(model, tokenizers, recipe)
 
 
