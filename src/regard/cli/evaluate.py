@@ -7,6 +7,7 @@ from pathlib import Path
 
 from regard.cli.opening import add_model, open_predictor
 from regard.cli.searching import add_search_flags, search_options
+from regard.tasks.computing import computing
 from regard.training.run import RunDirectory
 
 
@@ -25,7 +26,8 @@ def run(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     predictor, folder = open_predictor(options)
     search = search_options(options, predictor.recipe)
-    found = predictor.evaluate(data=options.data, split=options.split, **search)
+    with computing(predictor, options.precision):
+        found = predictor.evaluate(data=options.data, split=options.split, **search)
     if (folder / "config.yaml").exists() and options.data is None:
         split = options.split or predictor.recipe.files.test
         how = {"search": repr(search["options"])} if search else {}

@@ -11,6 +11,7 @@ from typing import Any
 from regard.cli.opening import add_model, open_predictor
 from regard.cli.searching import add_search_flags, search_options
 from regard.data.lines import lines, read_lines
+from regard.tasks.computing import computing
 
 
 def run(arguments: list[str]) -> int:
@@ -45,14 +46,26 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--skip", action="store_true", help="name inputs that cannot be read, and go on without them")
     add_search_flags(parser)
     options = parser.parse_args(arguments)
+    if options.stream and (options.input or options.file):
+        raise ValueError(
+            "--stream reads standard input: arecord -t raw -f S16_LE -r 16000 | regard predict RUN --stream"
+        )
     if options.stream:
-        return _stream(options)
+        predictor, _ = open_predictor(options)
+        with computing(predictor, options.precision):
+            return _stream(predictor, options)
     texts = [*options.input, *(text for path in options.file for text in _texts(path, whole=options.whole))]
     if not options.input and not options.file:
         if sys.stdin.isatty():
             print("reading standard input, a line an input; end with Ctrl-D", file=sys.stderr)
         texts = read_lines("-")
     predictor, _ = open_predictor(options)
+    with computing(predictor, options.precision):
+        return _predict(predictor, texts, options)
+
+
+def _predict(predictor: Any, texts: list[str], options: argparse.Namespace) -> int:
+    """What there is for each input, as soon as it is there."""
     search = search_options(options, predictor.recipe)
     draws, writes = (getattr(predictor, name, False) for name in ("draws", "writes"))
     if options.output is not None and not (draws or writes):
@@ -79,13 +92,8 @@ def run(arguments: list[str]) -> int:
     return int(count < len(texts))
 
 
-def _stream(options: argparse.Namespace) -> int:
+def _stream(predictor: Any, options: argparse.Namespace) -> int:
     """Words as they are said, a line each: from, to, and the word."""
-    if options.input or options.file:
-        raise ValueError(
-            "--stream reads standard input: arecord -t raw -f S16_LE -r 16000 | regard predict RUN --stream"
-        )
-    predictor, _ = open_predictor(options)
     if not hasattr(predictor, "stream"):
         raise ValueError("--stream is for models of speech")
     stream = predictor.stream(chunk=options.chunk, ahead=options.ahead, pause=options.pause)

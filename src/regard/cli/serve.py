@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from regard.cli.opening import open_model
+from regard.cli.opening import add_computing, open_model
+from regard.tasks.computing import computing, place
 from regard.tasks.pretrained import HUB
 from regard.tasks.registry import TASKS
 
@@ -50,6 +51,7 @@ def run(arguments: list[str]) -> int:
     ):
         value = getattr(default, name)
         parser.add_argument(f"--{name}", type=kind, default=value, help=f"{text} (default: {value:,})")
+    add_computing(parser)
     parser.add_argument("--threads", type=int, help="that compute (default: as torch chooses)")
     options = parser.parse_args(arguments)
     limits = {name: getattr(options, name) for name in ("queue", "batch", "timeout", "upload", "pixels", "seconds")}
@@ -65,23 +67,25 @@ def run(arguments: list[str]) -> int:
         import torch
 
         torch.set_num_threads(options.threads)
-    models = [_open(given, options.task) for given in options.models]
+    models = [_open(given, options) for given in options.models]
     from regard.serve.server import serve
 
     return serve(models, settings)
 
 
-def _open(given: str, task: str | None) -> Any:
+def _open(given: str, options: argparse.Namespace) -> Any:
     """The model under its name."""
     from regard.serve.model import Model
 
     name, _, path = given.rpartition("=")
     if not path.startswith(HUB) and not Path(path).exists() and Path(given).exists():
         name, path = "", given  # a folder with = in its name
-    application, predictor, directory = open_model(path, task if path.startswith(HUB) else None)
+    application, predictor, directory = open_model(path, options.task if path.startswith(HUB) else None)
+    place(predictor, options.device)
+    computing(predictor, options.precision)  # or say at once that it cannot
     name = name or (Path(path.removeprefix(HUB)).name if path.startswith(HUB) else directory.resolve().name)
     print(f"{name}: {application}, from {path}", file=sys.stderr)
-    return Model(name=name, task=application, predictor=predictor)
+    return Model(name=name, task=application, predictor=predictor, precision=options.precision)
 
 
 def _token(path: Path | None) -> str | None:

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from regard.decoding import Beam, Greedy, Sampling
 from regard.explain import Look, draw, page
 from regard.serve.worker import Call
+from regard.tasks.computing import computing
 from regard.tasks.registry import look_with
+from regard.training.options import Precision
 
 Form = Literal["json", "html", "png"]
 Options = Greedy | Beam | Sampling
@@ -30,11 +32,13 @@ class Model:
         name: of letters, digits, points, dashes and underscores, for it stands in addresses.
         task: what it does, such as "translation".
         predictor: what `load` of a task's package gives.
+        precision: that it computes in.
     """
 
     name: str
     task: str
     predictor: Any
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if not self.name or not all(letter.isascii() and (letter.isalnum() or letter in "._-") for letter in self.name):
@@ -102,7 +106,11 @@ class Model:
         return self._call("feed", object(), lambda inputs: [step(one) for one in inputs])
 
     def _call(self, verb: str, options: Hashable, run: Callable[[list[Any]], Sequence[Any]]) -> Call:
-        return Call(model=self.name, verb=verb, options=options, run=run)
+        def computed(inputs: list[Any]) -> Sequence[Any]:
+            with computing(self.predictor, self.precision):
+                return run(inputs)
+
+        return Call(model=self.name, verb=verb, options=options, run=computed)
 
     def _search(self, options: Options | None) -> dict[str, Options]:
         return {} if options is None else {"options": options}

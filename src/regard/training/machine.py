@@ -9,14 +9,14 @@ import torch
 from regard.training.options import Device, Precision
 
 
-def choose_device(device: Device) -> Literal["cpu", "cuda"]:
-    """The device that `device` means here.
+def choose_device(device: Device, flag: str = "--training.device") -> Literal["cpu", "cuda"]:
+    """The device that `device` means here; `flag` is how the user would choose another.
 
     Raises:
         ValueError: cuda is asked for where there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but torch finds no GPU here: --training.device cpu")
+        raise ValueError(f"device is cuda, but torch finds no GPU here: {flag} cpu")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device

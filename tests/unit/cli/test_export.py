@@ -35,6 +35,9 @@ def test_programs(regard, model, tmp_path):
         own, other = (regard(*(str(path) if word == "RUN" else word for word in words)) for path in (model, folder))
         assert (own.status, own.out) == (other.status, other.out), other.err
     assert "look with the run that they were exported from" in regard("look", folder, "a man").told("look")
+    words = ("predict", folder, "a man", "--precision", "bfloat16")
+    assert "programs compute as they were exported" in regard(*words).told("predict")
+    assert "programs run on the CPU" in regard("predict", folder, "a man", "--device", "cuda").told("predict")
     assert f"{folder} was exported itself" in regard("export", folder, "--to", "hub").told("export")
     assert f"{folder} was exported from a run, and does not train" in regard("resume", folder).told("resume")
 

@@ -53,6 +53,22 @@ def test_for_programs(regard, model):
     assert [row["outputs"][0]["text"] for row in rows] == plain
 
 
+def test_another_precision_is_near(regard, model):
+    words = ("predict", model, *SOURCES, "--search", "greedy", "--max-length", 3, "--json")
+    scores = []
+    for precision in ("float32", "bfloat16"):
+        rows = [json.loads(line) for line in regard(*words, "--precision", precision).out.splitlines()]
+        scores.append([row["outputs"][0]["score"] for row in rows])
+    assert scores[0] != scores[1]
+    assert scores[0] == pytest.approx(scores[1], rel=0.05)
+
+
+def test_a_device_that_is_not_there(regard, model, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    told = regard("predict", model, SOURCES[0], "--device", "cuda").told("predict")
+    assert told == "device is cuda, but torch finds no GPU here: --device cpu"
+
+
 def test_several_outputs_stand_with_their_scores(regard, model):
     lines = regard("predict", model, SOURCES[0], "--n-best", 5).out.splitlines()
     assert len(lines) == 5, "the beam is made wide enough"

@@ -170,15 +170,17 @@ class Look {
   }
 }
 
-// Short names for layers: without the parts that all of them share at either end.
+// Short names for layers: of modules without the parts that all of them share at either end.
 function shorten(layers) {
-  const parts = layers.map((layer) => layer.names[0].split(/[. ]/));
+  const modules = layers.filter(({ names }) => names[0].includes("."));
+  const parts = modules.map(({ names }) => names[0].split(/[. ]/));
   const alike = (at) => parts.every((each) => each.at(at) === parts[0].at(at));
-  const shortest = Math.min(...parts.map((each) => each.length));
+  const shortest = parts.length && Math.min(...parts.map((each) => each.length));
   let [start, end] = [0, 0];
   while (start < shortest && alike(start)) start += 1;
   while (end < shortest - start && alike(-1 - end)) end += 1;
-  layers.forEach((layer, index) => {
-    layer.short = parts[index].slice(start, parts[index].length - end).join(".") || (layers.length === 1 ? "" : layer.names[0]);
+  for (const layer of layers) layer.short = layers.length === 1 ? "" : layer.names[0];
+  modules.forEach((layer, index) => {
+    layer.short = parts[index].slice(start, parts[index].length - end).join(".") || layer.short;
   });
 }

@@ -34,9 +34,10 @@ def drawn(picture: Picture, found: Detected, classes: Sequence[str], *, least: f
         colour = tuple(table[label].tolist())
         pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=thick)
         name = classes[label] if score >= 1.0 else f"{classes[label]} {score:.2f}"
-        corner = pen.textbbox((left, top), name, font=font)
-        pen.rectangle((corner[0], corner[1], corner[2] + 2, corner[3] + 2), fill=colour)
-        pen.text((left + 1, top), name, fill="white" if sum(colour) < 400 else "black", font=font)
+        wide, high = (int(size) + 3 for size in pen.textbbox((0, 0), name, font=font)[2:])
+        x, y = max(0, min(int(left), width - wide)), max(0, min(int(top), height - high))  # where all of it is seen
+        pen.rectangle((x, y, x + wide, y + high), fill=colour)
+        pen.text((x + 2, y), name, fill="white" if sum(colour) < 400 else "black", font=font)
     return to_tensor(image)
 
 

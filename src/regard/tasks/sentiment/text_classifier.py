@@ -72,7 +72,11 @@ class TextClassifier:
 
     def __init__(self, model: Any, tokenizer: Tokenizer, classes: Sequence[str], recipe: Recipe) -> None:
         self.model, self.tokenizer, self.classes, self.recipe = model.eval(), tokenizer, list(classes), recipe
-        self.device = device_of(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return device_of(self.model)
 
     def predict(self, texts: Sequence[str]) -> list[list[Output]]:
         """What each text is, and the words that carried the decision (attention times gradient), of weights alone:

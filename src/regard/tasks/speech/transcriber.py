@@ -139,13 +139,13 @@ class Transcriber:
         given, frames = features[None].to(device), torch.tensor([len(features)], device=device)
         read_so_far = torch.tensor([[START, *emitted[:-1]]], device=device)
         if isinstance(self.model.encoder.layers[0], Listener):  # whose decoder attends once a token
-            layers = [spikes]
+            layers = []
             if self.model.decoder is not None:
                 with torch.no_grad(), watch(self.model, Weights(), layers=["decoder"]) as seen:
                     self.model.both(given, frames, read_so_far)
                 weights = seen.stitched("decoder").weights[0]
                 layers.append(of_weights("decoder", weights, queries=_TEXT, keys=_SOUND))
-            return Look(title=Path(file).name, sides=tuple(sides), layers=tuple(layers), score=hypothesis.score)
+            return Look(title=Path(file).name, sides=tuple(sides), layers=(*layers, spikes), score=hypothesis.score)
         attends = {"encoder.*": (_SOUND, _SOUND)}
         if self.model.decoder is not None:
             sides.append(Side(name=_SO_FAR, pieces=(Piece(text="START", starts=True, special=True), *said[:-1])))
@@ -154,7 +154,7 @@ class Transcriber:
         with torch.no_grad(), watch(self.model, *records(longest), layers=list(attends)) as seen:
             self.model.both(given, frames, read_so_far)
         look = Look.of(seen, sides, attends, title=Path(file).name, score=hypothesis.score)
-        return replace(look, layers=(spikes, *look.layers))
+        return replace(look, layers=(*look.layers, spikes))
 
     def _features(self, sound: Float[Tensor, " samples"], name: str) -> Float[Tensor, "frames bands"]:
         features = self.front(sound)
