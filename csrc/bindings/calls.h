@@ -22,6 +22,7 @@ T* pointer(unsigned long long address) {
 // decoding.cpp
 PyObject* packed_numbers(PyObject*, PyObject* arguments);
 PyObject* pack_weight(PyObject*, PyObject* arguments);
+PyObject* fingerprint_of(PyObject*, PyObject* arguments);
 PyObject* ranking(PyObject*, PyObject* arguments);
 PyObject* decoder_rows(PyObject*, PyObject* arguments);
 PyObject* decoder_step(PyObject*, PyObject* arguments);

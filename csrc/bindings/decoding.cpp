@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "search/fingerprint.h"
 #include "search/search.h"
 
 namespace regard::bindings {
@@ -91,6 +92,18 @@ PyObject* pack_weight(PyObject*, PyObject* arguments) {
   chosen->pack_weight(pointer<const float>(weight), depth, columns, pointer<float>(packed));
   Py_END_ALLOW_THREADS
   Py_RETURN_NONE;
+}
+
+PyObject* fingerprint_of(PyObject*, PyObject* arguments) {
+  std::uint64_t hash = 0;
+  const Py_ssize_t tensors = PyTuple_Size(arguments);
+  for (Py_ssize_t i = 0; i < tensors; ++i) {
+    unsigned long long address;
+    long long count;
+    if (!PyArg_ParseTuple(PyTuple_GetItem(arguments, i), "KL", &address, &count)) return nullptr;
+    hash = fingerprint(pointer<const float>(address), count, hash);
+  }
+  return PyLong_FromUnsignedLongLong(hash);
 }
 
 PyObject* ranking(PyObject*, PyObject* arguments) {

@@ -345,6 +345,7 @@ PyMethodDef methods[] = {
     {"residual_backward", residual_backward, METH_VARARGS, "Gradients of dropout, residual sum and layer norm."},
     {"packed_numbers", packed_numbers, METH_VARARGS, "How many numbers a packed weight has."},
     {"pack_weight", pack_weight, METH_VARARGS, "A weight as projections read it."},
+    {"fingerprint", fingerprint_of, METH_VARARGS, "A hash of what tensors hold."},
     {"decoder_rows", decoder_rows, METH_VARARGS, "What a Transformer's decoder keeps of the rows of a search."},
     {"decoder_step", decoder_step, METH_VARARGS, "A step of a decoder's rows."},
     {"decoder_select", decoder_select, METH_VARARGS, "Keep, drop, reorder or repeat a decoder's rows."},

@@ -1,5 +1,7 @@
 """The steps of a packed decoder are those of the decoder, whatever a search does with its rows."""
 
+import gc
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -7,8 +9,10 @@ import torch
 
 import regard
 from regard.decoding import Beam, Greedy, search
+from regard.models import packed
 from regard.models.packed import PackedDecoder
 from regard.models.transformer import Layers, Transformer, TransformerState
+from regard.ops.steps import fingerprint
 
 pytestmark = pytest.mark.requires("native")
 SHAPES = {
@@ -92,12 +96,46 @@ def test_lengths_may_be_of_any_integer() -> None:
     )
 
 
-def test_weights_that_change_are_seen_by_the_next_search() -> None:
-    model, batch = transformer("pre"), sources()
-    before = search(model, *batch, Greedy(max_length=5))
-    with torch.no_grad():
-        model.decoder.embedding.table.weight.neg_()
-    assert search(model, *batch, Greedy(max_length=5)) != before
+def test_a_number_that_changes_is_seen_by_the_next_search() -> None:
+    """Whichever it is, and though neither torch's counts of changes nor the tensors' addresses tell."""
+    model, (source, lengths) = transformer("pre"), sources()
+    for changed in (model.output_weight, *model.get_submodule("decoder").layers.parameters()):
+        with torch.no_grad():
+            model.encode(source, lengths)
+            changed.data.flatten()[torch.randint(changed.numel(), ())] += 4.0
+            state, expected = model.encode(source, lengths), unpacked(model, source, lengths)
+            for _ in range(2):
+                tokens = torch.arange(4, 7)
+                torch.testing.assert_close(
+                    model.step(tokens, state), model.step(tokens, expected), rtol=1e-4, atol=1e-4
+                )
+
+
+def test_weights_are_laid_out_once() -> None:
+    model, one = transformer("pre"), torch.tensor([[4, 5, 3]])
+    decoder = model.get_submodule("decoder")
+    first = packed._laid_out(decoder, model.output_weight)
+    search(model, one, torch.tensor([3]), Greedy(max_length=3))
+    assert packed._laid_out(decoder, model.output_weight) is first
+    kept = len(packed._KEPT)
+    del model, decoder
+    gc.collect()
+    assert len(packed._KEPT) < kept
+
+
+@hypothesis.given(sizes=st.lists(st.integers(0, 70), min_size=1, max_size=3), data=st.data())
+def test_a_fingerprint_tells_every_bit_and_its_place(sizes: list[int], data: st.DataObject) -> None:
+    tensors = [torch.randn(size) for size in sizes]
+    before = fingerprint(tensors)
+    assert fingerprint([tensor.clone() for tensor in tensors]) == before
+    assert fingerprint([*tensors, torch.empty(0)]) != before
+    whole = [tensor for tensor in tensors if len(tensor)]
+    if not whole:
+        return
+    changed = data.draw(st.sampled_from(whole)).view(torch.int32)
+    place = data.draw(st.integers(0, len(changed) - 1))
+    changed[place] ^= 1 << data.draw(st.integers(0, 30))
+    assert fingerprint(tensors) != before
 
 
 def test_who_watches_or_derives_gets_the_decoder_itself() -> None:
