@@ -33,8 +33,8 @@ def tiny(folder: Path, architecture: str = "transformer", **options) -> Recipe:
             architecture=architecture,
             dims=[16, 32, 32, 32],
             convolutions=[1, 0, 0, 0],
-            attention=[0, 0, 1, 0],
-            attends=["none", "none", "global", "none"],
+            attention=[0, 1, 0, 0],
+            attends=["none", "global", "none", "none"],
             level=1,
             dim=32,
             layers=1,
@@ -97,6 +97,14 @@ def test_eight_pictures_are_learned(trained, folder):
     ]
     assert sum(right) >= 6
     assert "stand among the 16 training captions" in found.table
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "soft", "hard"])
+def test_every_weight_has_a_use(folder, architecture):
+    model = tiny(folder, architecture).model.build(11)
+    pictures, one = torch.randint(256, (2, 3, 48, 48)).byte(), torch.ones(2, dtype=torch.long)
+    (model(pictures, one, torch.randint(4, 11, (2, 5))) @ model.output_weight.T).square().sum().backward()
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
 
 
 def test_outputs_come_in_the_order_of_their_pictures(trained, folder):

@@ -77,18 +77,19 @@ class VisualEncoder(nn.Module):
 
     Args:
         shape: of the stages.
+        levels: how many of them there are, from the finest; what nobody reads need not be computed.
     """
 
-    def __init__(self, shape: Pyramid) -> None:
+    def __init__(self, shape: Pyramid, levels: int = len(STRIDES)) -> None:
         super().__init__()
-        self.dims, self.strides = shape.dims, STRIDES
-        self._global = [n for n, attends in enumerate(shape.attends) if attends == "global" and shape.attention[n]]
+        self.dims, self.strides = shape.dims[:levels], STRIDES[:levels]
+        self._global = [n for n in range(levels) if shape.attends[n] == "global" and shape.attention[n]]
         first = shape.dims[0]
         self.normalise = Normalise()
         half = max(16, first // 2)
         self.stem = nn.Sequential(ConvNorm(3, half, stride=2), ConvNorm(half, first, stride=2))
         self.stages = nn.ModuleList()
-        for number, dim in enumerate(shape.dims):
+        for number, dim in enumerate(self.dims):
             down = [ConvNorm(shape.dims[number - 1], dim, stride=2)] if number else []
             blocks = [ConvBlock(dim) for _ in range(shape.convolutions[number])]
             attention = Attention(shape, number) if shape.attention[number] else nn.Identity()

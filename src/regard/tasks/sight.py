@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from regard.models.vision import Attends, Pyramid, VisualEncoder
+from regard.models.vision import STRIDES, Attends, Pyramid, VisualEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,8 @@ class Sight:
     head_dim: int = 32
     dropout: float = 0.0
 
-    def sight(self) -> VisualEncoder:
-        """The encoder, with new weights."""
+    def sight(self, levels: int = len(STRIDES)) -> VisualEncoder:
+        """The encoder, with new weights and so many levels."""
         return VisualEncoder(
             Pyramid(
                 dims=tuple(self.dims),
@@ -35,5 +35,6 @@ class Sight:
                 attends=tuple(self.attends),
                 head_dim=self.head_dim,
                 dropout=self.dropout,
-            )
+            ),
+            levels,
         )

@@ -49,6 +49,15 @@ def test_every_weight_is_trained(kind):
     assert [name for name, weight in encoder.named_parameters() if weight.grad is None] == []
 
 
+def test_fewer_levels_are_the_first_of_all():
+    whole, given = build("pyramid").eval(), pictures(2, 3, 40, 52)
+    torch.manual_seed(1)
+    fewer = VisualEncoder(PYRAMID, levels=3).eval()
+    assert (fewer.dims, fewer.strides) == ((8, 16, 24), (4, 8, 16))
+    assert fewer.global_layers == {"stages.2.*": 16}
+    torch.testing.assert_close(fewer(given), whole(given)[:3])
+
+
 def test_it_attends_where_it_says():
     encoder = build("pyramid").eval()
     with watch(encoder, TopK(1)) as seen:

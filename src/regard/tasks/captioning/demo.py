@@ -50,9 +50,10 @@ def recipe(folder: Path, *, epochs: int = EPOCHS) -> Recipe:
         sub_words=SubWords(vocabulary=120, lowercase=True),
         model=Model(
             dims=[24, 48, 96, 128],
-            convolutions=[1, 1, 1, 0],
-            attention=[0, 0, 1, 0],
-            attends=["none", "none", "global", "none"],
+            convolutions=[1, 1, 0, 0],
+            attention=[0, 1, 0, 0],
+            attends=["none", "global", "none", "none"],
+            head_dim=24,
             level=1,
             dim=64,
             layers=2,

@@ -41,7 +41,7 @@ class Model(Sight):
 
     Args:
         architecture: The decoder: transformer, or that of Show, Attend and Tell with soft attention, or with hard.
-        level: Which of the encoder's maps words attend to, from 0 (stride 4) to 3 (stride 32).
+        level: Which of the encoder's maps words attend to, from 0 (stride 4) to 3 (stride 32); it ends there.
         dim: Width of the decoder, of embeddings and places.
         layers: Blocks of the decoder (transformer).
         heads: Its attention heads (transformer).
@@ -60,7 +60,7 @@ class Model(Sight):
 
     def build(self, vocabulary: int, encoder: Any = None) -> Captioner | ShowAttendTell:
         """The model, with new weights but for those of a pretrained encoder."""
-        encoder = self.sight() if encoder is None else encoder
+        encoder = self.sight(self.level + 1) if encoder is None else encoder
         if self.architecture != "transformer":
             return ShowAttendTell(
                 encoder,
