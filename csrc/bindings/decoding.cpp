@@ -3,6 +3,7 @@
 #include "bindings/calls.h"
 
 #include <new>
+#include <utility>
 
 #include "search/fingerprint.h"
 #include "search/search.h"
@@ -95,14 +96,13 @@ PyObject* pack_weight(PyObject*, PyObject* arguments) {
 }
 
 PyObject* fingerprint_of(PyObject*, PyObject* arguments) {
+  std::vector<std::pair<unsigned long long, long long>> tensors((std::size_t)PyTuple_Size(arguments));  // address and count
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    if (!PyArg_ParseTuple(PyTuple_GetItem(arguments, (Py_ssize_t)i), "KL", &tensors[i].first, &tensors[i].second)) return nullptr;
   std::uint64_t hash = 0;
-  const Py_ssize_t tensors = PyTuple_Size(arguments);
-  for (Py_ssize_t i = 0; i < tensors; ++i) {
-    unsigned long long address;
-    long long count;
-    if (!PyArg_ParseTuple(PyTuple_GetItem(arguments, i), "KL", &address, &count)) return nullptr;
-    hash = fingerprint(pointer<const float>(address), count, hash);
-  }
+  Py_BEGIN_ALLOW_THREADS
+  for (const auto& [address, count] : tensors) hash = fingerprint(pointer<const float>(address), count, hash);
+  Py_END_ALLOW_THREADS
   return PyLong_FromUnsignedLongLong(hash);
 }
 

@@ -19,7 +19,7 @@ VERBS = {
 }
 
 SERVE = ("fastapi", "multipart", "prometheus_client", "python_multipart", "uvicorn")  # of the extra "serve"
-EXPORT = ("ctranslate2",)  # of the extra "export"
+EXPORT = ("ctranslate2", "onnx", "onnxruntime", "onnxscript")  # of the extra "export"
 HUB = ("transformers", "huggingface_hub", "PIL", "soundfile", "soxr")  # libraries of the extra "hub"
 HELP = f"""usage: regard VERB ...
 

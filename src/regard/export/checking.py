@@ -48,7 +48,7 @@ def check_programs(
     Raises:
         ValueError: programs that give something else.
     """
-    exported, first, nearness = Exported(folder), parts[0], _NEARNESS[quantization]
+    exported, first, nearness = Exported(folder, (".onnx", ".pt2")), parts[0], _NEARNESS[quantization]
     generator = torch.Generator().manual_seed(1)
     worst, same, outputs = 0.0, 0, 0
     for _ in range(_ROUNDS):

@@ -20,13 +20,22 @@ NEW = "new_"  # before the name of what a step changed
 
 
 def read(path: Path) -> Program:
-    """A program that was written, ready to run: `.onnx` by ONNX Runtime, `.pt2` by torch."""
+    """A program that was written, ready to run: `.onnx` by ONNX Runtime, `.pt2` by torch.
+
+    Raises:
+        ValueError: there is no such program, or it is damaged.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no program {path}: take it from a copy of the export")
     if path.suffix == ".onnx":
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of its own kinds
+            raise ValueError(f"{path} is damaged, or no program of ONNX: {' '.join(str(error).split())}") from error
         names = [given.name for given in session.get_inputs()]
 
         def run(arguments: Sequence[Tensor]) -> list[Tensor]:
@@ -60,12 +69,23 @@ class Exported(nn.Module):
 
     Args:
         folder: that `regard export` wrote.
+        forms: of programs that are read. Those of ONNX execute nothing but their operators; torch reads its own by
+            pickle, which may execute anything.
+
+    Raises:
+        ValueError: a damaged folder, or programs of another form.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, forms: Sequence[str] = (".onnx",)) -> None:
         super().__init__()
-        self.programs = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))["programs"]
-        self._run = {name: read(folder / program["file"]) for name, program in self.programs.items()}
+        try:
+            self.programs = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))["programs"]
+            paths = {name: folder / Path(program["file"]).name for name, program in self.programs.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{folder / SIGNATURE} is damaged ({error}): take it from a copy of the export") from None
+        if other := next((path for path in paths.values() if path.suffix not in forms), None):
+            raise ValueError(f"{other} is read by pickle, which may execute anything: export the run --to onnx")
+        self._run = {name: read(path) for name, path in paths.items()}
 
     def call(self, name: str, arguments: dict[str, Tensor]) -> dict[str, Tensor]:
         """What one of the programs gives; of arguments that it does not take, nothing is read."""

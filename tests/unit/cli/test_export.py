@@ -21,7 +21,7 @@ def test_ctranslate2(regard, model, tmp_path):
 def test_programs(regard, model, tmp_path):
     """Written in a process without run-time checks of types, which torch's tracers cannot trace; in a run's place."""
     folder = tmp_path / "small"
-    command = [sys.executable, "-m", "regard", "export", str(model), "--to", "torch", "-o", str(folder)]
+    command = [sys.executable, "-m", "regard", "export", str(model), "--to", "onnx", "-o", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     said = (
         r"wrote .*small; what it gives for random inputs is the model's within \de-\d\d; 9 of 9 outputs are the same\n"
@@ -29,7 +29,7 @@ def test_programs(regard, model, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(said, done.stderr), done.stderr
     names = {path.name for path in folder.iterdir()}
-    assert names == {"encoder.pt2", "decoder.pt2", "signature.json", "config.yaml", "tokenizer.json"}
+    assert names == {"encoder.onnx", "decoder.onnx", "signature.json", "config.yaml", "tokenizer.json"}
 
     for words in (["predict", "RUN", "a man", "the dog sees"], ["evaluate", "RUN"]):
         own, other = (regard(*(str(path) if word == "RUN" else word for word in words)) for path in (model, folder))
@@ -40,6 +40,17 @@ def test_programs(regard, model, tmp_path):
     assert "programs run on the CPU" in regard("predict", folder, "a man", "--device", "cuda").told("predict")
     assert f"{folder} was exported itself" in regard("export", folder, "--to", "hub").told("export")
     assert f"{folder} was exported from a run, and does not train" in regard("resume", folder).told("resume")
+
+    signature = (folder / "signature.json").read_text()
+    for damaged, said in (
+        (signature[:70], "signature.json is damaged"),
+        (signature.replace("decoder.onnx", "other.onnx"), f"there is no program {folder / 'other.onnx'}"),
+        (signature.replace("decoder.onnx", "../decoder.pt2"), f"{folder / 'decoder.pt2'} is read by pickle"),
+        (signature.replace("decoder.onnx", "tokenizer.onnx"), "tokenizer.onnx is damaged, or no program of ONNX"),
+    ):
+        (folder / "signature.json").write_text(damaged)
+        (folder / "tokenizer.onnx").write_bytes((folder / "tokenizer.json").read_bytes())
+        assert said in regard("predict", folder, "a man").told("predict")
 
 
 def test_hub(regard, model, tmp_path):
