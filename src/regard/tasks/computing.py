@@ -1,6 +1,6 @@
 """Where a trained model computes, and with which precision."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -30,6 +30,8 @@ def computing(predictor: Any, precision: Precision) -> AbstractContextManager[An
     Raises:
         ValueError: programs, which have their precision.
     """
+    if precision == "float32":
+        return nullcontext()
     device = device_of(predictor.model).type
     wanted = choose_precision(precision, "cuda" if device == "cuda" else "cpu") == "bfloat16"
     if wanted and isinstance(predictor.model, Exported):

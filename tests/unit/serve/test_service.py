@@ -208,10 +208,10 @@ def test_a_full_queue_says_when_to_come_again(serve: Callable[..., TestClient]) 
 
         first = pool.submit(post, "first")
         while not texts.batches:  # until it runs, and the queue is empty
-            pass
+            assert not first.done()
         waiting = [pool.submit(post, f"text {number}") for number in range(3)]
         while client.get("/health").json()["waiting"] < 3:
-            pass
+            assert not any(one.done() for one in waiting)
         refused = post("one more")
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) >= 1
