@@ -3,8 +3,7 @@
 import logging
 from pathlib import Path
 
-# Convolutions stay: ONNX Runtime's for integers are slower than those for float32.
-_OPERATORS = ["MatMul", "Gemm", "Gather"]
+_OPERATORS = ["MatMul", "Gemm", "Gather"]  # and not convolutions, which stay as they are
 
 
 def to_eight_bits(path: Path) -> None:

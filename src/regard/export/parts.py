@@ -18,7 +18,7 @@ from regard.models.segmenter import Segmenter
 from regard.models.tokens import START
 from regard.models.transformer import Transformer
 from regard.models.vision import VisionTransformer, VisualEncoder
-from regard.nn.conformer import SHRINKS, quarter
+from regard.nn.conformer import SHRINKS
 from regard.nn.positions import Learned
 from regard.training.programs import LABELS, NEW
 
@@ -184,7 +184,7 @@ class _Detecting(_Called):
 class _Labelling(_Called):
     def forward(self, *arguments: Tensor) -> Tensor:
         model: Any = self.model
-        labels: Tensor = model.frame_labels(model.encoder(*arguments))
+        labels: Tensor = model.hear(*arguments).labels
         return labels
 
 
@@ -204,9 +204,8 @@ class _Encoding(_Called):
         model: Any = self.model
         match model:
             case Recognizer():
-                memory = model.encoder(*arguments)
-                state = to_tensors(model, model.begin(memory, quarter(arguments[1])))
-                return {LABELS: model.frame_labels(memory), **state}
+                heard = model.hear(*arguments)
+                return {LABELS: heard.labels, **to_tensors(model, heard.begin())}
             case Captioner() | ShowAttendTell():
                 counts = torch.ones(arguments[0].shape[:1], dtype=torch.long)
                 return to_tensors(model, model.encode(arguments[0], counts))

@@ -107,7 +107,7 @@ def _laid_out(decoder: Any, output_weight: Float[Tensor, "vocabulary dim"]) -> L
     """A decoder's weights as they are now.
 
     They are laid out once, and again when one of them is another, in whatever way it was changed: to look at all of
-    them takes a quarter of the time.
+    them is less work.
     """
     linears = [linear for block in decoder.layers for layers in _linears(block) for linear in layers]
     tensors = [output_weight, *(linear.weight for linear in linears)]

@@ -1,7 +1,7 @@
 """Where a trained model computes, and with which precision."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -32,10 +32,9 @@ def computing(predictor: Any, precision: Precision) -> AbstractContextManager[An
     """
     if precision == "float32":
         return nullcontext()
-    device = device_of(predictor.model).type
-    wanted = choose_precision(precision, "cuda" if device == "cuda" else "cpu") == "bfloat16"
-    if wanted and isinstance(predictor.model, Exported):
+    if isinstance(predictor.model, Exported):
         if precision == "bfloat16":
             raise ValueError("programs compute as they were exported: leave --precision out, or give the run itself")
-        wanted = False
-    return torch.autocast(device, torch.bfloat16, enabled=wanted)
+        return nullcontext()
+    device: Literal["cpu", "cuda"] = "cuda" if device_of(predictor.model).type == "cuda" else "cpu"
+    return torch.autocast(device, torch.bfloat16, enabled=choose_precision(precision, device) == "bfloat16")
