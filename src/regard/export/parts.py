@@ -204,7 +204,7 @@ class _Encoding(_Called):
         model: Any = self.model
         match model:
             case Recognizer():
-                heard = model.hear(*arguments)
+                heard: Any = model.hear(*arguments)  # with a decoder
                 return {LABELS: heard.labels, **to_tensors(model, heard.begin())}
             case Captioner() | ShowAttendTell():
                 counts = torch.ones(arguments[0].shape[:1], dtype=torch.long)
