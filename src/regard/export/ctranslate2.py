@@ -154,7 +154,9 @@ def check(writer: Writer, folder: Path, *, texts: int = 24) -> str:
         torch.randint(len(SPECIAL), vocabulary, (length,), generator=generator).tolist()
         for length in torch.randint(1, 24, (texts,), generator=generator).tolist()
     ]
-    other = ctranslate2.Translator(str(folder), device="cpu", compute_type="default")
+    # As many threads as torch has: CTranslate2 sets them for the whole process.
+    threads = torch.get_num_threads()
+    other = ctranslate2.Translator(str(folder), device="cpu", compute_type="default", intra_threads=threads)
     found = other.translate_batch(
         [writer.tokenizers.source.tokens(tokens) for tokens in sources],
         beam_size=1,

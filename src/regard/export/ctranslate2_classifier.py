@@ -81,7 +81,9 @@ def check(classifier: TextClassifier, folder: Path, *, texts: int = 24) -> str:
 
     generator = torch.Generator().manual_seed(1)
     tokenizer, head = classifier.tokenizer, np.load(folder / HEAD)
-    other = ctranslate2.Encoder(str(folder), device="cpu", compute_type="default")
+    # As many threads as torch has: CTranslate2 sets them for the whole process.
+    threads = torch.get_num_threads()
+    other = ctranslate2.Encoder(str(folder), device="cpu", compute_type="default", intra_threads=threads)
     apart, same = 0.0, 0
     for length in torch.randint(1, _LONGEST, (texts,), generator=generator).tolist():
         tokens = [*torch.randint(len(SPECIAL), len(tokenizer), (length,), generator=generator).tolist(), END]

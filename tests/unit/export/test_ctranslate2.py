@@ -43,10 +43,23 @@ def test_the_same_tokens_come_out(tmp_path: Path, options: dict[str, Any]) -> No
     assert check(one, tmp_path / "model") == "24 of 24 random sources give the same output in float32"
 
 
+def test_torch_has_as_many_threads_afterwards(tmp_path: Path) -> None:
+    """CTranslate2 sets those of the whole process, and with them how torch adds up."""
+    one, before = writer(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    to_ctranslate2(one, tmp_path / "model")
+    check(one, tmp_path / "model")
+    found = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert found == 3
+
+
 def test_beams_and_scores_are_the_same(tmp_path: Path) -> None:
     one = writer()
     to_ctranslate2(one, tmp_path / "model")
-    other = ctranslate2.Translator(str(tmp_path / "model"), compute_type="float32")
+    other = ctranslate2.Translator(
+        str(tmp_path / "model"), compute_type="float32", intra_threads=torch.get_num_threads()
+    )
     sources = one.tokenizers.source.encode(TEXTS[:4])
     found = other.translate_batch(
         [one.tokenizers.source.tokens(tokens) for tokens in sources],

@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         data=str(folder / "reviews"),
         sub_words=SubWords(vocabulary=60),
         model=Model(dim=16, layers=1, heads=2, feed_forward=32),
-        training=TrainingOptions(epochs=2, average=0, device="cpu"),
+        training=TrainingOptions(epochs=2, average=0, device="cpu", precision="float32"),
     )
     return train(recipe, folder / "run")
 
