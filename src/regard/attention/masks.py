@@ -27,7 +27,7 @@ class Mask:
     def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"] | None:
         """The allowed keys of each query as disjoint intervals, or None if this mask has no such form.
 
-        Always of a whole call.
+        Of a whole call, or of a part of its queries; never of a part of its keys.
         """
         return None
 

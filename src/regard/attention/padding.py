@@ -138,8 +138,8 @@ class Documents(Mask):
         return torch.searchsorted(lengths.cumsum(-1), index, right=True)
 
     def intervals(self, place: Place) -> Int[Tensor, "rows heads queries m 2"]:
-        _, low, high = self.edges(place.queries)
-        return interval(low.unsqueeze(1).to(place.device), high.unsqueeze(1).to(place.device), place)
+        low, high = (place.cut_rows(edge.unsqueeze(1).to(place.device)) for edge in self.edges(place.queries)[1:])
+        return interval(low, high, place)
 
 
 def placed(place: Place, mask: Mask | None) -> Place:

@@ -91,6 +91,10 @@ class Watched(Mapping[str, Seen]):
     def add(self, seen: Seen, call: Call, context: Tensor) -> None:
         if self.keeps:
             self._kept.setdefault(self.inside, []).append(Kept(call, context))
+        self.record(seen)
+
+    def record(self, seen: Seen) -> None:
+        """Take what a call of the module that runs saw."""
         if self.heads is not None:
             heads = list(self.heads)
             seen = Seen({name: each(value, lambda tensor: tensor[:, heads]) for name, value in seen.items()})

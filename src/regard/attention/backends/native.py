@@ -17,7 +17,7 @@ from regard.attention.scores import Dot, ScaledDot
 from regard.attention.spec import describe, results
 from regard.attention.steps import clean
 from regard.ops.additive import additive_attention
-from regard.ops.attention import attention_and_logsumexp
+from regard.ops.attention import attention_and_logsumexp, backward_pass, constants, contiguous_pairs
 from regard.ops.native import TYPES
 from regard.ops.rows import row_attention
 
@@ -26,6 +26,30 @@ def run(call: Call) -> tuple[Tensor, dict[str, Tensor | TopKeys]]:
     """The context, and what was asked to be recorded."""
     context, seen = _softmax(call) if _is_bare(call) else _rows(call)
     return context.to(call.query.dtype), seen
+
+
+def gradients(
+    call: Call, context: Tensor, logsumexp: Tensor, of_context: Tensor, of_logsumexp: Tensor
+) -> tuple[Tensor, ...] | None:
+    """What the keys of a call give to the gradients of its query, key and value, where they are some of more keys.
+
+    The kernels need the weights, which are `exp(score - logsumexp)`, and no forward pass of these keys alone.
+
+    Args:
+        call: of the block.
+        context, logsumexp: of all the keys that the queries may see; float32.
+        of_context, of_logsumexp: their gradients.
+
+    Returns:
+        The gradients, or None where the kernels keep rows of weights or the score projects.
+    """
+    if not (_is_bare(call) and isinstance(call.score, Dot | ScaledDot) and call.query.dtype in TYPES):
+        return None
+    query, key, value, scores = _lowered(call)
+    assert isinstance(scores, DotScores)
+    bounds = contiguous_pairs(_bounds(call))
+    given = constants(query, key, value, bounds, scores.scale, call.dropout, call.seed)
+    return backward_pass(of_context, of_logsumexp, query, key, value, context, logsumexp.contiguous(), given)
 
 
 def _is_bare(call: Call) -> bool:
