@@ -117,7 +117,7 @@ def _run(
     query, key, value = call.query, call.key, call.value
     inside = [*spread.score.parameters(), *spread.score.buffers()] if isinstance(spread.score, nn.Module) else []
     learned = [tensor for tensor in inside if tensor.requires_grad]
-    recorder = merging(spread.record, query, spread.parts) if spread.record else None
+    recorder = merging(spread.record, query, spread.arrangement.parts) if spread.record else None
     context, logsumexp = Spreading.apply(spread, recorder, query, key, value, *learned)
     share = None
     if normalize.sink is not None:  # one more key, whose value is zero: it takes its share of every weight

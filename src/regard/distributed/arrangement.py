@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from regard.attention.cached import cached
 from regard.attention.intervals import tidy
-from regard.attention.lowering import LoweredMask
+from regard.attention.lowering import KEPT_FORMS, LoweredMask
 from regard.attention.masks import Mask
+from regard.attention.padding import placed
 from regard.attention.place import Place, Ranges
 from regard.distributed.layouts import Layout
 
@@ -47,6 +50,16 @@ class Arrangement:
         """How many keys each rank holds."""
         return [self.keys.size(rank, self.ranks) for rank in range(self.ranks)]
 
+    @cached
+    def parts(self) -> Ranges:
+        """The queries of this rank."""
+        return self.queries.ranges(self.rank, self.ranks)
+
+    @cached
+    def own_bounds(self) -> tuple[Int[Tensor, "rows heads queries m 2"] | None, ...]:
+        """The keys that each query of this rank may see, by ranges of queries."""
+        return tuple(self.bounds(part) for part in self.parts)
+
     def bounds(self, part: tuple[int, int]) -> Int[Tensor, "rows heads queries m 2"] | None:
         """The keys that each query of a range may see, counted over the whole sequence; None: every key."""
         if self.mask is None:
@@ -68,11 +81,13 @@ class Arrangement:
             found.extend(LoweredMask(self.mask, place, bounds).reach(place))
         return tuple(found)
 
+    @cached
     def sources(self) -> tuple[bool, ...]:
         """For each number of steps around the ring: whether this rank needs the keys of the rank so many before it."""
         own = self.reach(self.rank)
         return tuple(self._meet(own, (self.rank - step) % self.ranks) for step in range(self.ranks))
 
+    @cached
     def targets(self) -> tuple[bool, ...]:
         """For each number of steps around the ring: whether the rank so many after this one needs its keys."""
         return tuple(self._meet(self.reach((self.rank + step) % self.ranks), self.rank) for step in range(self.ranks))
@@ -103,3 +118,29 @@ class Arrangement:
             documents=documents,
             origins=None,
         )
+
+
+def arrange(place: Place, mask: Mask | None, queries: Layout, keys: Layout, rank: int, ranks: int) -> Arrangement:
+    """The arrangement of a call; that of a mask which several layers share is made once.
+
+    It is kept with the mask, for as long as it lives.
+    """
+
+    def made() -> Arrangement:
+        whole = placed(place, mask)
+        for part in mask.parts() if mask is not None else ():
+            part.check(whole)
+        return Arrangement(place=whole, mask=mask, queries=queries, keys=keys, rank=rank, ranks=ranks)
+
+    if mask is None or isinstance(place.offset, Tensor):
+        return made()
+    kept: dict[tuple[object, ...], Arrangement] = mask.__dict__.setdefault("_arranged", {})
+    # Tensors made in inference mode cannot be used in training: the two modes keep their own.
+    modes = torch.is_inference_mode_enabled()
+    key = (place.batch, place.heads, place.offset, place.device, queries, keys, rank, ranks, modes)
+    if key not in kept:
+        arrangement = made()
+        if len(kept) >= KEPT_FORMS:
+            kept.pop(next(iter(kept)))
+        kept[key] = arrangement
+    return kept[key]

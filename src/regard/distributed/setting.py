@@ -8,10 +8,9 @@ from regard.attention.call import Call, checked_call, recording
 from regard.attention.masks import Mask
 from regard.attention.normalizers import Normalizer
 from regard.attention.observations import Observation
-from regard.attention.padding import placed
 from regard.attention.running import seeded
 from regard.attention.scores import ScaledDot, Score
-from regard.distributed.arrangement import Arrangement
+from regard.distributed.arrangement import Arrangement, arrange
 from regard.distributed.ranks import Ranks
 from regard.distributed.ring import Ring
 from regard.distributed.splitting import unsplit
@@ -57,13 +56,8 @@ class Setting:
         ranks, mask = self.ranks, self.options.mask
         if not isinstance(mask, Mask | None):
             raise TypeError(f"mask takes a value such as regard.Causal(), got {type(mask).__name__}")
-        whole = replace(call.place, queries=ranks.queries.length, keys=ranks.keys.length)
-        place = placed(whole, mask)
-        for part in mask.parts() if mask is not None else ():
-            part.check(place)
-        return Arrangement(
-            place=place, mask=mask, queries=ranks.queries, keys=ranks.keys, rank=ranks.rank, ranks=ranks.count
-        )
+        place = replace(call.place, queries=ranks.queries.length, keys=ranks.keys.length)
+        return arrange(place, mask, ranks.queries, ranks.keys, ranks.rank, ranks.count)
 
     def score(self) -> Score:
         """The score, with its default."""
@@ -91,7 +85,7 @@ class Setting:
         score.check(query, key, False, place)
         return Spread(
             arrangement=arrangement,
-            ring=Ring(self.ranks.group, arrangement.sources(), arrangement.targets()),
+            ring=Ring(self.ranks.group, arrangement.sources, arrangement.targets),
             score=score,
             backend=options.backend,
             dropout=options.dropout,

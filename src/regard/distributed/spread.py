@@ -48,17 +48,12 @@ class Spread:
     seed: int = 0
     record: dict[str, Observation] = field(default_factory=dict)
 
-    @property
-    def parts(self) -> Ranges:
-        """The queries of this rank, as ranges of the whole sequence."""
-        return self.arrangement.queries.ranges(self.ring.rank, self.ring.ranks)
-
     def blocks(self, step: int, query: Tensor, key: Tensor, value: Tensor) -> Iterator[Located]:
         """The blocks of this rank's queries among the keys of the rank so many steps before, where they see any."""
         arrangement, source = self.arrangement, self.ring.before(step)
         held = arrangement.keys.ranges(source, self.ring.ranks)
-        for number, (part, rows) in enumerate(zip(self.parts, slices(self.parts), strict=True)):
-            bounds = arrangement.bounds(part)
+        parts = zip(arrangement.parts, slices(arrangement.parts), arrangement.own_bounds, strict=True)
+        for number, (part, rows, bounds) in enumerate(parts):
             for keys, columns in zip(held, slices(held), strict=True):
                 anything, mask = arrangement.within(bounds, keys)
                 if not anything:
@@ -80,7 +75,7 @@ class Spread:
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, recorder: Recorder | None = None) -> Outcome:
         """The outcome for this rank's queries."""
-        outcomes = [nothing(query[:, :, rows], value.shape[-1]) for rows in slices(self.parts)]
+        outcomes = [nothing(query[:, :, rows], value.shape[-1]) for rows in slices(self.arrangement.parts)]
         for step, others in enumerate(self.ring.blocks((key, value), self.arrangement.lengths)):
             if others is None:
                 continue

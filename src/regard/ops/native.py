@@ -1,7 +1,7 @@
 """The C++ kernels, where this installation has them: which instruction set runs, and why they are absent.
 
 `REGARD_NATIVE` says whether they are used: `auto` (where they are, the default), `require` (their absence is an
-error), `off`. `REGARD_ISA` names the instruction set instead of the best that the processor has.
+error), `off`. `REGARD_ISA` names the instruction set instead of the fastest that the processor has.
 """
 
 import os
@@ -73,7 +73,7 @@ def instruction_sets() -> dict[str, bool]:
 
 
 def use(isa: str | None = None) -> str:
-    """Run an instruction set by name, or with None the best that the processor has; returns its name."""
+    """Run an instruction set by name, or with None the fastest that the processor has; returns its name."""
     name: str = module().use(isa)
     return name
 

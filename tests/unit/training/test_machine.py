@@ -20,8 +20,8 @@ def test_auto_is_what_the_machine_has(monkeypatch):
     ("capabilities", "fast"),
     [
         ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, False),
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True, "amx_bf16": False}, False),
+        ({"avx512_bf16": True, "amx_bf16": True}, True),
         ({"architecture": "arm64", "bf16": True}, True),
     ],
 )
