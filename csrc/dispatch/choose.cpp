@@ -26,9 +26,19 @@ bool supported(const Kernels& kernels) noexcept {
   return true;
 }
 
+// Whether a supported set is faster than those after it. Intel's cores multiply pairs of bfloat16 at half the speed of
+// float32 (benchmarks/reports/bfloat16_xeon_2026-11-28.md), AMD's at twice (github.com/iree-org/iree, pull request 15089).
+static bool worthwhile(const Kernels& kernels) noexcept {
+#if defined(__x86_64__)
+  return std::strcmp(kernels.name, "avx512_bf16") || !__builtin_cpu_is("intel");
+#endif
+  (void)kernels;
+  return true;
+}
+
 const Kernels* choose(const char* name) noexcept {
   for (const Kernels* const* one = BUILT; *one; ++one)
-    if (supported(**one) && (!name || !std::strcmp(name, (*one)->name))) return *one;
+    if (supported(**one) && (name ? !std::strcmp(name, (*one)->name) : worthwhile(**one))) return *one;
   return nullptr;
 }
 

@@ -9,7 +9,7 @@ namespace regard {
 extern const Kernels* const BUILT[];
 bool supported(const Kernels& kernels) noexcept;
 
-// The best that this processor runs, or the one of that name; null where there is none.
+// The fastest that this processor runs, or the one of that name; null where there is none.
 const Kernels* choose(const char* name) noexcept;
 
 }  // namespace regard
