@@ -20,7 +20,7 @@ LAYERS = [
     {""},
     {"training", "data", "decoding", "explain", "hub"},
     {"tasks"},
-    {"cli", "serve", "export", "__main__"},
+    {"cli", "serve", "export", "bulk", "__main__"},
 ]
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}
 

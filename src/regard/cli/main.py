@@ -20,6 +20,7 @@ VERBS = {
 
 SERVE = ("fastapi", "multipart", "prometheus_client", "python_multipart", "uvicorn")  # of the extra "serve"
 EXPORT = ("ctranslate2", "onnx", "onnxruntime", "onnxscript")  # of the extra "export"
+SCALE = ("pyarrow", "ray")  # of the extra "scale"
 HUB = ("transformers", "huggingface_hub", "PIL", "soundfile", "soxr")  # libraries of the extra "hub"
 HELP = f"""usage: regard VERB ...
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        extras = {"hub": HUB, "serve": SERVE, "export": EXPORT}
+        extras = {"hub": HUB, "serve": SERVE, "export": EXPORT, "scale": SCALE}
         extra = next((extra for extra, names in extras.items() if error.name in names), "tasks")
         return f"this needs {error.name}, which is not installed: pip install 'regard[{extra}]'"
     return " ".join(str(error).splitlines())

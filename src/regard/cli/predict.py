@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from regard.cli.bulk import add_bulk, predict_files
 from regard.cli.opening import add_model, open_predictor
 from regard.cli.searching import add_search_flags, search_options
 from regard.data.lines import lines, read_lines
@@ -30,7 +31,8 @@ def run(arguments: list[str]) -> int:
         "-o",
         "--output",
         type=Path,
-        help="of pictures: the folder for what is drawn (default: predictions); of speech: for subtitles",
+        help="of pictures: the folder for what is drawn (default: predictions); of speech: for subtitles; with "
+        "--input: for the parts",
     )
     parser.add_argument(
         "--stream",
@@ -43,9 +45,12 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--pause", type=float, default=0.6, help="of --stream: seconds of nothing that end a word (slow Morse: 1.5)"
     )
+    add_bulk(parser)
     parser.add_argument("--skip", action="store_true", help="name inputs that cannot be read, and go on without them")
     add_search_flags(parser)
     options = parser.parse_args(arguments)
+    if options.pattern is not None:
+        return predict_files(options)
     if options.stream and (options.input or options.file):
         raise ValueError(
             "--stream reads standard input: arecord -t raw -f S16_LE -r 16000 | regard predict RUN --stream"

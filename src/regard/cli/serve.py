@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from regard.cli.opening import add_computing, open_model
+from regard.cli.opening import add_computing
 from regard.tasks.computing import computing, place
+from regard.tasks.opening import open_model
 from regard.tasks.pretrained import HUB
 from regard.tasks.registry import TASKS
 
