@@ -3,13 +3,31 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypedDict, TypeVar
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Generic, TypedDict, TypeVar
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Parts(Generic[B]):
+    """A batch in parts, of which one at a time is computed: the batch is their sum."""
+
+    parts: tuple[B, ...]
+
+    @property
+    def count(self) -> int:
+        """What the batch's loss is a mean over."""
+        return sum(part.count for part in self.parts)  # type: ignore[attr-defined]
+
+    def to(self, device: Any) -> "Parts[B]":
+        """The same batch on `device`."""
+        return Parts(tuple(part.to(device) for part in self.parts))  # type: ignore[attr-defined]
 
 
 class Position(TypedDict):
@@ -41,6 +59,7 @@ class EpochBatches(ABC, Generic[B]):
         self.tokens, self.seed = tokens, seed
         self._keys = keys
         self._cuts = cut(lengths.sort().values.tolist(), tokens)
+        self.parts = 1  # that a batch is handed out in; as many as it has items, where those are fewer
         self._epoch = 0
         self._position = 0  # batches of this epoch that were handed out
         self._start = 0  # where the next iteration starts
@@ -58,15 +77,25 @@ class EpochBatches(ABC, Generic[B]):
         """The number of batches in an epoch, the same in every epoch."""
         return len(self._cuts)
 
-    def __iter__(self) -> Iterator[B]:
+    def __iter__(self) -> Iterator[B | Parts[B]]:
         # The epoch is read with the first batch, not before: an engine may ask for the iterator early.
         if self._position == len(self):
             self.set_epoch(self._epoch + 1)
         batches, make = self.order(self._epoch), self.making(self._epoch)
         start, self._start = self._start, 0
-        for position, batch in enumerate(self.made(make, batches[start:]), start + 1):
+        for position, batch in enumerate(self._joined(make, batches[start:]), start + 1):
             self._position = position
             yield batch
+
+    def _joined(self, make: Callable[[Sequence[int]], B], orders: Sequence[Sequence[int]]) -> Iterator[B | Parts[B]]:
+        if self.parts == 1:
+            yield from self.made(make, orders)
+            return
+        # Every so-many-th item: a batch is sorted by length, and its parts are alike.
+        pieces = [[order[place :: self.parts] for place in range(min(self.parts, len(order)))] for order in orders]
+        made = iter(self.made(make, [piece for order in pieces for piece in order]))
+        for order in pieces:
+            yield Parts(tuple(islice(made, len(order))))
 
     def made(self, make: Callable[[Sequence[int]], B], orders: Sequence[Sequence[int]]) -> Iterator[B]:
         """The batches of these items, one after the other."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from regard.data.epochs import EpochBatches
 from regard.training.averaging import average_weights
 from regard.training.checkpoint import load_checkpoint
 from regard.training.evaluation import evaluate
@@ -50,6 +51,10 @@ def fit(task: Task, options: TrainingOptions, run: RunDirectory, *, resume: bool
         raise ValueError("there are no training batches: give training data with at least one example")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    if options.accumulate > 1:
+        if not isinstance(task.batches, EpochBatches):
+            raise ValueError("batches of this kind have no parts: leave training.accumulate at 1")
+        task.batches.parts = options.accumulate
     keep_memory()
     progress, state = Progress(), None
     if resume:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from regard.data.epochs import Parts
 from regard.training.options import TrainingOptions
 from regard.training.task import Task
 
@@ -30,15 +31,31 @@ class TaskModule(lightning.LightningModule):
         self.options = options
         self.factor = factor
         self.batch_count = 0
+        self.part_counts: list[int] = []
         self.gradient_norm: Tensor | None = None
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Moves the batch; it is counted before, where counting waits for no device."""
         self.batch_count = batch.count
+        self.part_counts = [part.count for part in batch.parts] if isinstance(batch, Parts) else []
         return batch.to(device)
 
     def training_step(self, batch: Any) -> Float[Tensor, ""]:
-        return self.task.loss(batch)
+        """The loss of the batch, with the graph of its last part; those before have given their gradients."""
+        if not isinstance(batch, Parts):
+            return self.task.loss(batch)
+        total: Tensor | float = 0.0
+        for part, count in zip(batch.parts[:-1], self.part_counts, strict=False):
+            loss = self.task.loss(part) * (count / self.batch_count)
+            loss.backward()
+            total = total + loss.detach()
+        return self.task.loss(batch.parts[-1]) * (self.part_counts[-1] / self.batch_count) + total
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """Leaves gradients alone, which Lightning would zero between a step's loss and its backward pass."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.model.zero_grad()
 
     def configure_optimizers(self) -> Any:
         options = self.options

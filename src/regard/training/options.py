@@ -23,6 +23,8 @@ class TrainingOptions:
         adam_beta2: Decay of AdamW's mean of squared gradients.
         adam_epsilon: What AdamW adds to the root of the mean of squares.
         weight_decay: Decoupled weight decay of matrices; biases, norms and other vectors have none.
+        accumulate: Parts that a batch is computed in, one after the other, where memory does not hold it at once: the
+            gradient is the whole batch's (1: at once).
         clip: Greatest norm of the whole gradient; longer ones are shortened to it (0: no clipping).
         ema_decay: Decay of a moving average of the weights, which is then validated and kept in their stead, for
             example 0.999 (0: none).
@@ -46,6 +48,7 @@ class TrainingOptions:
     adam_beta2: float = 0.98
     adam_epsilon: float = 1e-9
     weight_decay: float = 0.0
+    accumulate: int = 1
     clip: float = 1.0
     ema_decay: float = 0.0
     average: int = 5
@@ -59,7 +62,7 @@ class TrainingOptions:
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "validate_every", "log_every"):
+        for name in ("epochs", "validate_every", "log_every", "accumulate"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("average", "patience", "weight_decay", "clip", "seed"):
             _require(self, name, getattr(self, name) >= 0, "0 or more")

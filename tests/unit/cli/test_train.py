@@ -216,3 +216,19 @@ def test_a_loss_that_is_no_number_is_told_with_a_remedy(regard, data, tmp_path, 
     assert done.status == 1
     assert "Train anew with a smaller one, for example --training.learning_rate 5e+29" in done.err.splitlines()[-1]
     assert "Traceback" not in done.err
+
+
+def test_a_batch_in_parts_is_the_batch(regard, data, tmp_path, tiny, monkeypatch):
+    """The gradient is that of the whole batch, whose loss is the mean over its tokens, however they are shared out."""
+    monkeypatch.setattr("regard.training.plots._save", lambda *arguments: None)
+    steps = {}
+    for parts in (1, 3, 99):
+        run = tmp_path / str(parts)
+        flags = ("--model.dropout=0", f"--training.accumulate={parts}")
+        assert regard("train", "translation", "--data", data, "--run", run, *tiny, *flags).status == 0
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        steps[parts] = [(row["loss"], row["gradient_norm"]) for row in rows if row["kind"] == "step"]
+    assert len(steps[1]) == 6
+    for parts in (3, 99):
+        for found, expected in zip(steps[parts], steps[1], strict=True):
+            assert found == pytest.approx(expected, rel=2e-5)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.data.batches import TokenBatches, collate, length_batches
+from regard.data.epochs import Parts
 from regard.models.tokens import END, PAD, START
 
 Sentences = list[list[int]]
@@ -218,3 +219,28 @@ def test_an_epoch_has_its_own_sentences_and_resumes_among_them() -> None:
         assert torch.equal(one.source, other.source)
         assert torch.equal(one.target_out, other.target_out)
     assert batches.batch([0]).source[0, 0] == 5, "batches of one's own choice are of the sentences as they were given"
+
+
+def test_the_parts_of_a_batch_are_its_items() -> None:
+    lengths = [random.Random(length).randrange(1, 30) for length in range(67)]
+    sentences = [[number] * length for number, length in enumerate(lengths, start=5)]
+
+    def batches(parts: int) -> TokenBatches:
+        made = TokenBatches(sentences, sentences, tokens=90, seed=3)
+        made.parts = parts
+        made.load_state_dict({"epoch": 4, "position": 2})
+        return made
+
+    def items(batch) -> list[int]:
+        return batch.source[:, 0].tolist()
+
+    whole, cut = list(batches(1)), list(batches(3))
+    assert len(whole) == len(cut) == len(batches(1)) - 2
+    for batch, parts in zip(whole, cut, strict=True):
+        assert isinstance(parts, Parts)
+        assert parts.count == batch.count
+        assert sorted(item for part in parts.parts for item in items(part)) == sorted(items(batch))
+        assert len(parts.parts) == min(3, len(items(batch)))
+        sizes = [len(items(part)) for part in parts.parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert parts.to("cpu").count == batch.count
