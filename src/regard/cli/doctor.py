@@ -21,6 +21,7 @@ EXTRAS = {
         "pycocoevalcap",
     ],
     "hub": ["huggingface_hub", "transformers"],
+    "scale": ["pyarrow", "ray"],
 }
 
 
