@@ -3,7 +3,7 @@
 What speaks of a query stays where the query is; `Received` is where the key is.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -101,18 +101,17 @@ def received(spread: Spread, query: Tensor, key: Tensor, logsumexp: Tensor, sink
 
     The weight of a key is what a bias of its own does to the log-sum-exp: the column sums are a gradient.
     """
-    value = key.new_zeros(*key.shape[:3], 1)
+    spread = replace(spread, record={})
     totals = key.new_zeros(key.shape[0], query.shape[1], key.shape[2], dtype=torch.float32)
     for step, block in enumerate(spread.ring.blocks((key,), spread.arrangement.lengths)):
         made = None
         if block is not None:
             others = block[0]
             made = totals.new_zeros(*totals.shape[:2], others.shape[2])
-            values = value if step == 0 else others.new_zeros(*others.shape[:3], 1)
+            values = others.new_zeros(*others.shape[:3], 1)
             for located in spread.blocks(step, query, others, values):
                 rows, columns = located.rows, located.columns
-                bias = totals.new_zeros(1, totals.shape[1], 1, columns.stop - columns.start)
-                bias = bias.expand(totals.shape[0], -1, -1, -1).contiguous().requires_grad_()
+                bias = totals.new_zeros(*totals.shape[:2], 1, columns.stop - columns.start).requires_grad_()
                 outcome = located.block.biased(Bias(bias))
                 share = outcome.share(logsumexp[:, :, rows]).detach()
                 share = share if sink is None else share * sink[:, :, rows]

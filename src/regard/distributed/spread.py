@@ -1,7 +1,7 @@
 """A call spread over ranks: its blocks one after the other, forward and backward."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -144,7 +144,7 @@ class Spreading(torch.autograd.Function):
         ctx: Any, spread: Spread, recorder: Recorder | None, query: Tensor, key: Tensor, value: Tensor, *learned: Tensor
     ) -> tuple[Tensor, Tensor]:
         whole = spread.forward(query, key, value, recorder)
-        ctx.spread = spread
+        ctx.spread = replace(spread, record={})  # a backward pass records nothing
         ctx.save_for_backward(query, key, value, whole.context, whole.logsumexp, *learned)
         return whole.context, whole.logsumexp
 

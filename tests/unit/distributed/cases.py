@@ -215,8 +215,13 @@ def what_is_recorded() -> None:
     for layout, (name, mask), normalize in product(layouts(), masks().items(), (None, regard.Softmax(sink=sink))):
         given = tensors(dtype=torch.float32)
         options: dict[str, Any] = {"mask": mask, "normalize": normalize, "record": record}
-        expected, seen = regard.observe(*given[:3], **options)
-        found, own = spread.observe(*leaves(given, layout), layout=layout, **options)
+        whole, parts = leaves(given), leaves(given, layout)
+        expected, seen = regard.observe(*whole, **options)
+        found, own = spread.observe(*parts, layout=layout, **options)
+        expected.backward(given[3])
+        found.backward(spread.shard(given[3], layout))
+        for one, all_ in zip(parts, whole, strict=True):
+            near(one.grad, spread.shard(all_.grad, layout), "gradient", 2e-5)
         what = f"{layout!r}, {name}, {normalize!r}"
         near(found, spread.shard(expected, layout), what, 2e-5)
         for key in record:
@@ -225,7 +230,7 @@ def what_is_recorded() -> None:
                 assert own[key].keys.equal(spread.shard(seen[key].keys, layout)), what
                 near(own[key].weights, spread.shard(seen[key].weights, layout), what, 2e-5)
             else:
-                near(own[key].detach(), spread.shard(seen[key], layout), f"{key}: {what}", 2e-5)
+                near(own[key].detach(), spread.shard(seen[key].detach(), layout), f"{key}: {what}", 2e-5)
 
 
 @case
