@@ -42,8 +42,8 @@ CONFIGS = {
 RECIPE = {"segmentation": segmentation.Recipe, "detection": detection.Recipe, "captioning": captioning.Recipe}
 RIVALS = {"segmentation": ("segformer-b0",), "detection": ("rt-detr-r18", "detr-r18"), "captioning": ("vit-bert",)}
 CLASSES = {"segmentation": 11, "detection": 3, "captioning": 4000}  # of captioning: tokens
-# Number, height and width of what is predicted.
-SIZES = {"segmentation": (1, 360, 480), "detection": (1, 240, 320), "captioning": (16, 160, 160)}
+# Number, height and width of what is predicted; RT-DETR takes multiples of 32 alone.
+SIZES = {"segmentation": (1, 360, 480), "detection": (1, 256, 320), "captioning": (16, 160, 160)}
 KINDS = {"segmentation": ("train", "predict"), "detection": ("predict",), "captioning": ("predict",)}
 WIDTH, WRITTEN = 5, 12  # beams of a picture, and tokens of a caption
 

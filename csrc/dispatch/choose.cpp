@@ -27,7 +27,7 @@ bool supported(const Kernels& kernels) noexcept {
 }
 
 // Whether a supported set is faster than those after it. Intel's cores multiply pairs of bfloat16 at half the speed of
-// float32 (benchmarks/reports/bfloat16_xeon_2026-11-28.md), AMD's at twice (github.com/iree-org/iree, pull request 15089).
+// float32 (benchmarks/reports/attention_xeon_2026-11-28.md), AMD's at twice (github.com/iree-org/iree, pull request 15089).
 static bool worthwhile(const Kernels& kernels) noexcept {
 #if defined(__x86_64__)
   return std::strcmp(kernels.name, "avx512_bf16") || !__builtin_cpu_is("intel");

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from regard.bulk.shards import Shard
@@ -48,10 +49,12 @@ def on_ray(work: Work, shards: Sequence[Shard], workers: int) -> Iterator[Done]:
 
 
 def actor_of(work: Work) -> type:
-    """What Ray starts on a machine: the model, which does shards."""
+    """What Ray starts on a machine: the model, which does shards; in the folder that names of files start from here."""
+    folder = Path.cwd()
 
     class Actor:
         def __init__(self) -> None:
+            os.chdir(folder)
             self.predictor = work.open()
 
         def __call__(self, table: Any) -> dict[str, list[int]]:
