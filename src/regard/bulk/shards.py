@@ -45,7 +45,7 @@ class Shard:
         if self.path is None:
             yield from ((path, path) for path in self.files)
             return
-        kind = ending(Path(self.path))
+        kind = _kind(self.path)
         if kind == "parquet":
             found: Iterator[Any] = _rows(self.path, self.column, self.start, self.stop)
         else:
@@ -103,12 +103,29 @@ def _files(pattern: str, reads: str) -> list[str]:
     raise ValueError(f"--input {pattern}: there is no such file, and none that fits it{near}")
 
 
+def _kind(path: str) -> str:
+    """What a file of texts is, by its name."""
+    return ending(Path(path.lower()))
+
+
+def _parquet(path: str) -> Any:
+    """A Parquet file, opened.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        return parquet.ParquetFile(path)
+    except ArrowInvalid as error:
+        raise ValueError(f"{path} cannot be read as Parquet ({error}): it is cut off or something else") from None
+
+
 def _starts(path: str, column: str, size: int) -> tuple[list[tuple[int, int]], int]:
     """Where the shards of a file begin, as item and byte, and how many items it has."""
-    if ending(Path(path)) == "parquet":
-        from pyarrow import parquet
-
-        file = parquet.ParquetFile(path)
+    if _kind(path) == "parquet":
+        file = _parquet(path)
         known = file.schema_arrow.names
         if column not in known:
             raise ValueError(f"{path} has no column {column!r}; its columns are {listed(known)}{hint(column, known)}")
@@ -170,10 +187,7 @@ def _checked(record: Record, column: str) -> str | ValueError:
 
 def _rows(path: str, column: str, start: int, stop: int) -> Iterator[str | ValueError]:
     """The texts of some rows of a Parquet file; of its groups of rows those alone are read that hold them."""
-    from pyarrow import parquet
-
-    file = parquet.ParquetFile(path)
-    first = 0
+    file, first = _parquet(path), 0
     for group in range(file.metadata.num_row_groups):
         last = first + file.metadata.row_group(group).num_rows
         if first < stop and start < last:

@@ -40,6 +40,11 @@ def test_every_item_is_in_one_shard(folder: Path, name: str, size: int) -> None:
     assert sum(map(len, pieces)) == 23
 
 
+def test_endings_in_capitals_are_the_same(folder: Path) -> None:
+    (folder / "a.jsonl").rename(folder / "A.JSONL")
+    assert texts_of(folder / "A.JSONL", 5)[0][1] == "text ä 0"
+
+
 def test_shards_can_be_read_in_any_order(folder: Path) -> None:
     pieces = shards(str(folder), reads="texts", column="text", size=4)
     assert len(pieces) == 4 * 6
@@ -82,15 +87,17 @@ def test_what_cannot_be_read_is_told_in_its_place(tmp_path: Path) -> None:
     ("pattern", "told"),
     [
         ("gone.jsonl", "--input gone.jsonl: there is no such file, and none that fits it; did you mean 'one.jsonl'?"),
-        ("*.parquet", "--input *.parquet: there is no such file, and none that fits it"),
+        ("*.txt.gz", "--input *.txt.gz: there is no such file, and none that fits it"),
         ("picture.png", "this model reads texts (.jsonl, .txt, .parquet), and picture.png is none"),
         ("empty.txt", "empty.txt is empty"),
+        ("torn.parquet", "torn.parquet cannot be read as Parquet ("),
     ],
 )
 def test_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, told: str) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("one.jsonl", "picture.png", "empty.txt"):
+    for name in ("one.jsonl", "picture.png", "empty.txt", "torn.parquet"):
         (tmp_path / name).touch()
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match=r".") as error:
         shards(pattern, reads="texts", column="text", size=2)
     assert told in str(error.value)
