@@ -62,7 +62,8 @@ def ran(ranks: int, length: int, layout: str, *, alone: bool) -> list[dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--folder", folder, "--of", str(ranks), "--length", str(length)]
         command += ["--layout", layout, *(["--alone"] if alone else []), "--rank"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # What tensors leave is given back at once, so that what is counted is what is held.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
         running = [subprocess.Popen([*command, str(rank)], env=environment) for rank in range(ranks)]
         if any(process.wait() for process in running):
             raise SystemExit("a rank failed")
