@@ -39,6 +39,8 @@ def predict_files(options: argparse.Namespace) -> int:
     """Writes what is missing of the parts; the status says whether every input could be read."""
     if options.input or options.file or options.stream:
         raise ValueError("--input names files, and nothing else is predicted beside: leave the other inputs out")
+    if options.whole:
+        raise ValueError("--whole is for --file; of --input a document goes into a record: JSON lines, or Parquet")
     if options.output is None:
         raise ValueError("--input writes parts into a folder: name it by -o, for example -o predictions")
     if options.workers < 1:

@@ -74,6 +74,7 @@ def test_what_cannot_be_read_is_a_record_and_a_status(regard, classifier, tmp_pa
     [
         (("-o", "out", "--file", "more.txt"), "--input names files, and nothing else is predicted beside"),
         ((), "--input writes parts into a folder: name it by -o, for example -o predictions"),
+        (("-o", "out", "--whole"), "--whole is for --file; of --input a document goes into a record"),
         (("-o", "out", "--workers", "0"), "there has to be at least 1 worker, got --workers 0"),
         (("-o", "out", "--width", "3"), "--width is for models that write"),
     ],
