@@ -86,11 +86,12 @@ def test_flags_that_do_not_fit(regard, classifier, tmp_path, words, told):
 
 
 def actors() -> list[int]:
-    """The processes of Ray that hold the model."""
+    """The processes of Ray that have the model."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(b"ray::MapWorker"):
+            name = path.read_bytes()
+            if name.startswith(b"ray::MapWorker") and b"__init__" not in name:
                 found.append(int(path.parent.name))
         except OSError:  # it has ended
             continue
@@ -106,13 +107,13 @@ def test_an_actor_that_dies_loses_and_doubles_nothing(classifier, tmp_path):
     done = subprocess.Popen([*map(str, command), "--engine", "ray"], env=environment, stderr=subprocess.PIPE, text=True)
     killed = None
     while killed is None and done.poll() is None:
-        if len(running := actors()) == 2 and len(list(out.glob("part-*"))) >= 3:
+        if len(list(out.glob("part-*"))) >= 3 and (running := actors()):
             killed = running[0]
             os.kill(killed, signal.SIGKILL)
         time.sleep(0.01)
     _, told = done.communicate(timeout=300)
     assert done.returncode == 0, told
-    assert killed is not None, "all was done before two actors were at work"
+    assert killed is not None, "all was done before an actor was found at work"
     assert told.splitlines()[-1] == f"10,000 items in 100 parts of {out}"
     counts = Counter(record["id"] for record in records(out))
     assert counts == Counter(f"{given}:{number + 1}" for number in range(10_000))
