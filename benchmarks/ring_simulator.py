@@ -72,25 +72,15 @@ def pairs(queries: Range, keys: Range, window: int | None) -> int:
     """How many keys the queries of a range see among a range of keys, causally, and at most `window` before."""
     (first, last), (low, high) = queries, keys
 
-    def until(end: int) -> int:
-        """Pairs whose key is below `end`: query i sees those from 0 to i."""
-        lower, upper = max(first, 0), last
+    def until(end: int, back: int) -> int:
+        """Pairs whose key is below `end` and `back` or more before the query: query i sees those up to i - back."""
+        lower, upper = max(first - back, 0), max(last - back, 0)
         whole = max(upper - max(lower, end - 1), 0) * end  # queries that see all of them
-        stop = min(upper, end - 1)  # the others see i + 1
+        stop = min(upper, end - 1)  # the others see one more each
         return whole + ((lower + 1 + stop) * (stop - lower) // 2 if stop > lower else 0)
 
-    def before(end: int, back: int) -> int:
-        """Pairs whose key is below `end` and more than `back` before the query."""
-        shifted = (first - back - 1, last - back - 1)
-        lower, upper = max(shifted[0], 0), shifted[1]
-        if upper <= lower:
-            return 0
-        whole = max(upper - max(lower, end - 1), 0) * end
-        stop = min(upper, end - 1)
-        return whole + ((lower + 1 + stop) * (stop - lower) // 2 if stop > lower else 0)
-
-    seen = until(high) - until(low)
-    return seen if window is None else seen - (before(high, window) - before(low, window))
+    seen = until(high, 0) - until(low, 0)
+    return seen if window is None else seen - (until(high, window + 1) - until(low, window + 1))
 
 
 def steps(length: int, rank: int, ranks: int, layout: str, window: int | None) -> Iterator[Step]:

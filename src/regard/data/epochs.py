@@ -5,29 +5,44 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, Protocol, TypedDict, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-B = TypeVar("B")
+
+@runtime_checkable
+class Batch(Protocol):
+    """A mini-batch: it counts what its loss is a mean over, and moves to a device."""
+
+    @property
+    def count(self) -> int:
+        """How many target tokens (padding not counted), texts or pictures the loss is a mean over."""
+        ...
+
+    def to(self, device: Any) -> "Batch":
+        """The same batch on `device`."""
+        ...
+
+
+B = TypeVar("B", bound=Batch)
 
 
 @dataclass(frozen=True)
-class Parts(Generic[B]):
+class Parts:
     """A batch in parts, of which one at a time is computed: the batch is their sum."""
 
-    parts: tuple[B, ...]
+    parts: tuple[Batch, ...]
 
     @property
     def count(self) -> int:
         """What the batch's loss is a mean over."""
-        return sum(part.count for part in self.parts)  # type: ignore[attr-defined]
+        return sum(part.count for part in self.parts)
 
-    def to(self, device: Any) -> "Parts[B]":
+    def to(self, device: Any) -> "Parts":
         """The same batch on `device`."""
-        return Parts(tuple(part.to(device) for part in self.parts))  # type: ignore[attr-defined]
+        return Parts(tuple(part.to(device) for part in self.parts))
 
 
 class Position(TypedDict):
@@ -77,7 +92,7 @@ class EpochBatches(ABC, Generic[B]):
         """The number of batches in an epoch, the same in every epoch."""
         return len(self._cuts)
 
-    def __iter__(self) -> Iterator[B | Parts[B]]:
+    def __iter__(self) -> Iterator[B | Parts]:
         # The epoch is read with the first batch, not before: an engine may ask for the iterator early.
         if self._position == len(self):
             self.set_epoch(self._epoch + 1)
@@ -87,7 +102,7 @@ class EpochBatches(ABC, Generic[B]):
             self._position = position
             yield batch
 
-    def _joined(self, make: Callable[[Sequence[int]], B], orders: Sequence[Sequence[int]]) -> Iterator[B | Parts[B]]:
+    def _joined(self, make: Callable[[Sequence[int]], B], orders: Sequence[Sequence[int]]) -> Iterator[B | Parts]:
         if self.parts == 1:
             yield from self.made(make, orders)
             return

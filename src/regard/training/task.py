@@ -8,20 +8,6 @@ from torch import Tensor, nn
 
 
 @runtime_checkable
-class Batch(Protocol):
-    """A mini-batch: it counts what its loss is a mean over, and moves to a device."""
-
-    @property
-    def count(self) -> int:
-        """How many target tokens (padding not counted), texts or pictures the loss is a mean over."""
-        ...
-
-    def to(self, device: Any) -> "Batch":
-        """The same batch on `device`."""
-        ...
-
-
-@runtime_checkable
 class Batches(Protocol):
     """Training batches whose order is a function of the epoch and the position alone.
 
